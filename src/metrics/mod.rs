@@ -1,0 +1,1 @@
+//! Floor 1: counters, histograms, snapshots; JSON and Prometheus text.

@@ -1,0 +1,1 @@
+//! Floor 1: block types of quantised tensors: layout, exact decoding. No speed here; that is `kernels`.

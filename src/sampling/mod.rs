@@ -1,0 +1,1 @@
+//! Floor 4: logits → token: the chain of samplers.

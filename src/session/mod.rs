@@ -1,0 +1,1 @@
+//! Floor 5: a conversation with a model: KV cache, scratch arena, step cursor.

@@ -1,0 +1,1 @@
+//! Floor 2: text ↔ token ids.
