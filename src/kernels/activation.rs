@@ -1,0 +1,109 @@
+//! How the activations of a product are stored: as they are, or quantised to 8 bits per block of 32 or 256.
+//!
+//! One column is one activation vector of `k` elements. Its parts lie one after the other, each padded with zeros to 64
+//! bytes, so that kernels may load whole registers. Who fills a column is `Kernels::quantize`; the arithmetic is defined
+//! in `generic::quantize`.
+
+use crate::quant::TensorType;
+
+/// The storage of activations, which follows from the tensor type of the weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ActKind {
+    /// `f32[k]`.
+    F32,
+    /// Blocks of 32: `i8 q[k]`, `f32 d[k/32]`, `i32 c[k/32]` with c = −128·Σq.
+    Q8x32,
+    /// Blocks of 256: `i8 q[k]`, `f32 d[k/256]`, `i16 s16[k/16]` and `i16 s32[k/32]`, the sums of 16 and of 32 q.
+    Q8x256,
+}
+
+impl ActKind {
+    /// The storage that products with weights of `ty` take.
+    pub fn for_type(ty: TensorType) -> Self {
+        match ty {
+            TensorType::Q8_0 | TensorType::Q4_0 | TensorType::Q4_1 | TensorType::Q5_0 | TensorType::Q5_1 => Self::Q8x32,
+            TensorType::Q2_K | TensorType::Q3_K | TensorType::Q4_K | TensorType::Q5_K | TensorType::Q6_K => Self::Q8x256,
+            _ => Self::F32,
+        }
+    }
+
+    /// Elements that share a scale; 1 for [`ActKind::F32`].
+    pub fn block_len(self) -> usize {
+        match self {
+            Self::F32 => 1,
+            Self::Q8x32 => 32,
+            Self::Q8x256 => 256,
+        }
+    }
+
+    /// Bytes of one column of `k` elements, a multiple of 64.
+    pub fn bytes(self, k: usize) -> usize {
+        self.layout(k).bytes
+    }
+
+    /// Offsets of the parts of one column of `k` elements.
+    pub(crate) fn layout(self, k: usize) -> Layout {
+        let pad = |bytes: usize| bytes.next_multiple_of(64);
+        match self {
+            Self::F32 => Layout { scales: 0, sums: 0, sums32: 0, bytes: pad(k * 4) },
+            Self::Q8x32 => {
+                let scales = pad(k);
+                let sums = scales + pad(k / 32 * 4);
+                Layout { scales, sums, sums32: 0, bytes: sums + pad(k / 32 * 4) }
+            }
+            Self::Q8x256 => {
+                let scales = pad(k);
+                let sums = scales + pad(k / 256 * 4);
+                let sums32 = sums + pad(k / 16 * 2);
+                Layout { scales, sums, sums32, bytes: sums32 + pad(k / 32 * 2) }
+            }
+        }
+    }
+}
+
+/// Byte offsets inside one column; the values `q` (or the floats) lie at 0.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Layout {
+    /// `f32 d[]`.
+    pub scales: usize,
+    /// `i32 c[]` of Q8x32, `i16 s16[]` of Q8x256.
+    pub sums: usize,
+    /// `i16 s32[]` of Q8x256.
+    pub sums32: usize,
+    /// The whole column.
+    pub bytes: usize,
+}
+
+/// Columns of activations, as one matrix product reads them.
+#[derive(Debug, Clone, Copy)]
+pub struct Acts<'a> {
+    /// How each column is stored.
+    pub kind: ActKind,
+    /// Column `c` starts at byte `c * stride`. Aligned to 64 bytes.
+    pub data: &'a [u8],
+    /// Bytes from one column to the next: a multiple of 64, at least [`ActKind::bytes`].
+    pub stride: usize,
+    /// Number of columns, at least 1.
+    pub cols: usize,
+}
+
+impl<'a> Acts<'a> {
+    /// The bytes of column `c`, of `k` elements.
+    pub(crate) fn column(&self, c: usize, k: usize) -> &'a [u8] {
+        &self.data[c * self.stride..c * self.stride + self.kind.bytes(k)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_padded_to_whole_lines() {
+        assert_eq!(ActKind::F32.bytes(17), 128);
+        assert_eq!(ActKind::Q8x32.bytes(32), 64 + 64 + 64);
+        assert_eq!(ActKind::Q8x32.bytes(2048), 2048 + 256 + 256);
+        assert_eq!(ActKind::Q8x256.bytes(256), 256 + 64 + 64 + 64);
+        assert_eq!(ActKind::Q8x256.bytes(2048), 2048 + 64 + 256 + 128);
+    }
+}

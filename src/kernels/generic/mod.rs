@@ -1,0 +1,44 @@
+//! The portable kernels: plain Rust, one element after the other. They define the bits of every result; the folders of
+//! other instruction sets compute the same in another shape. No speed here.
+
+mod float;
+mod integer;
+mod quantize;
+pub(super) mod unpack;
+
+use super::table::{Job, Table};
+use crate::quant::TensorType;
+
+/// The portable level.
+pub(super) static TABLE: Table = Table { isa: super::Isa::Portable, quantize: quantize::quantize, matmul, scratch_bytes };
+
+/// See `Table::matmul`.
+///
+/// # Safety
+/// As `Table::matmul`.
+pub(super) unsafe fn matmul(job: &Job<'_>, scratch: &mut [u8]) {
+    // SAFETY: passed on.
+    unsafe {
+        match job.ty {
+            TensorType::Q8_0 => integer::blocks::<unpack::Q80>(job),
+            TensorType::Q4_0 => integer::blocks::<unpack::Q40>(job),
+            TensorType::Q4_1 => integer::blocks::<unpack::Q41>(job),
+            TensorType::Q5_0 => integer::blocks::<unpack::Q50>(job),
+            TensorType::Q5_1 => integer::blocks::<unpack::Q51>(job),
+            TensorType::Q2_K => integer::super_blocks::<unpack::Q2K>(job),
+            TensorType::Q3_K => integer::super_blocks::<unpack::Q3K>(job),
+            TensorType::Q4_K => integer::super_blocks::<unpack::Q4K>(job),
+            TensorType::Q5_K => integer::super_blocks::<unpack::Q5K>(job),
+            TensorType::Q6_K => integer::super_blocks::<unpack::Q6K>(job),
+            _ => float::decoded(job, scratch),
+        }
+    }
+}
+
+/// See `Table::scratch_bytes`.
+pub(super) fn scratch_bytes(ty: TensorType, k: usize, _cols: usize) -> usize {
+    match super::ActKind::for_type(ty) {
+        super::ActKind::F32 => float::scratch_bytes(k),
+        _ => 0,
+    }
+}

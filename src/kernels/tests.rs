@@ -1,0 +1,388 @@
+//! One runner over every level that this machine has: each type, odd numbers of columns and rows, every buffer against a
+//! guard page, bit for bit against the portable kernels; and those against f64.
+
+use super::*;
+use crate::base::SharedBytes;
+use crate::quant::{TensorType, decode_row, row_bytes};
+
+const TYPES: [TensorType; 13] = [
+    TensorType::F32,
+    TensorType::F16,
+    TensorType::BF16,
+    TensorType::Q8_0,
+    TensorType::Q4_0,
+    TensorType::Q4_1,
+    TensorType::Q5_0,
+    TensorType::Q5_1,
+    TensorType::Q2_K,
+    TensorType::Q3_K,
+    TensorType::Q4_K,
+    TensorType::Q5_K,
+    TensorType::Q6_K,
+];
+
+/// Which numbers the weights and the activations hold.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Fill {
+    /// Random bits, scales of moderate size.
+    Random,
+    /// Every field of the weights at its largest, activations of one magnitude and alternating or equal sign.
+    Saturated(u8),
+    /// Random bits in the scales too: infinities, NaN, subnormals.
+    AnyScale,
+}
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn unit(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    }
+}
+
+/// Offsets of the f16 scales in a block.
+fn scale_offsets(ty: TensorType) -> &'static [usize] {
+    match ty {
+        TensorType::Q8_0 | TensorType::Q4_0 | TensorType::Q5_0 => &[0],
+        TensorType::Q4_1 | TensorType::Q5_1 | TensorType::Q4_K | TensorType::Q5_K => &[0, 2],
+        TensorType::Q2_K => &[80, 82],
+        TensorType::Q3_K => &[108],
+        TensorType::Q6_K => &[208],
+        _ => &[],
+    }
+}
+
+fn weights(ty: TensorType, rows: usize, k: usize, fill: Fill, random: &mut Random) -> Vec<u8> {
+    let mut bytes = vec![0u8; rows * row_bytes(ty, k).unwrap()];
+    match ty {
+        TensorType::F32 => bytes.chunks_exact_mut(4).for_each(|b| b.copy_from_slice(&random.unit().to_le_bytes())),
+        TensorType::F16 => bytes.chunks_exact_mut(2).for_each(|b| b.copy_from_slice(&half::f16::from_f32(random.unit()).to_le_bytes())),
+        TensorType::BF16 => bytes.chunks_exact_mut(2).for_each(|b| b.copy_from_slice(&half::bf16::from_f32(random.unit()).to_le_bytes())),
+        _ => {
+            bytes.iter_mut().for_each(|b| *b = random.next() as u8);
+            match fill {
+                Fill::Saturated(1) => bytes.fill(0x7f),
+                Fill::Saturated(2) => bytes.fill(0x80),
+                Fill::Saturated(3) => bytes.fill(0),
+                Fill::Saturated(_) => bytes.fill(0xff),
+                _ => {}
+            }
+            if fill != Fill::AnyScale {
+                for block in bytes.chunks_exact_mut(ty.block_bytes()) {
+                    for &at in scale_offsets(ty) {
+                        let scale = half::f16::from_f32(random.unit() * 0.01);
+                        block[at..at + 2].copy_from_slice(&scale.to_le_bytes());
+                    }
+                }
+            }
+        }
+    }
+    bytes
+}
+
+fn activations(k: usize, fill: Fill, random: &mut Random) -> Vec<f32> {
+    match fill {
+        Fill::Saturated(way) => {
+            let sign = |i: usize| if way.is_multiple_of(2) && i % 2 == 1 { -1.0 } else { 1.0 };
+            (0..k).map(|i| 3.0 * sign(i)).collect()
+        }
+        _ => {
+            let mut x: Vec<f32> = (0..k).map(|_| random.unit()).collect();
+            // One block of zeros now and then.
+            if random.next().is_multiple_of(4) {
+                x[..k.min(256)].fill(0.0);
+            }
+            x
+        }
+    }
+}
+
+/// Zeroed memory with an inaccessible page right before its start or right after its end.
+struct Guarded {
+    #[cfg(unix)]
+    map: *mut u8,
+    #[cfg(unix)]
+    map_len: usize,
+    #[cfg(not(unix))]
+    _memory: crate::base::AlignedBuf<u8>,
+    start: *mut u8,
+    len: usize,
+}
+
+impl Guarded {
+    #[cfg(unix)]
+    fn new(len: usize, at_end: bool) -> Self {
+        // SAFETY: sysconf has no preconditions.
+        let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap();
+        let inner = len.next_multiple_of(page).max(page);
+        let map_len = inner + 2 * page;
+        // SAFETY: a fresh private mapping.
+        let map = unsafe {
+            libc::mmap(std::ptr::null_mut(), map_len, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANON, -1, 0)
+        };
+        assert_ne!(map, libc::MAP_FAILED);
+        let map = map.cast::<u8>();
+        for guard in [0, page + inner] {
+            // SAFETY: both pages are inside the mapping.
+            assert_eq!(unsafe { libc::mprotect(map.add(guard).cast(), page, libc::PROT_NONE) }, 0);
+        }
+        // SAFETY: inside the mapping.
+        let start = unsafe { map.add(page + if at_end { inner - len } else { 0 }) };
+        Self { map, map_len, start, len }
+    }
+
+    #[cfg(not(unix))]
+    fn new(len: usize, _at_end: bool) -> Self {
+        let budget = crate::base::MemoryBudget::new(u64::MAX);
+        let mut memory = crate::base::AlignedBuf::zeroed(&budget, crate::base::MemoryCategory::Other, len).unwrap();
+        Self { start: memory.as_mut_ptr(), len, _memory: memory }
+    }
+
+    fn filled(bytes: &[u8], at_end: bool) -> Self {
+        let mut guarded = Self::new(bytes.len(), at_end);
+        guarded.bytes_mut().copy_from_slice(bytes);
+        guarded
+    }
+
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: len bytes of the mapping, which lives as long as self.
+        unsafe { std::slice::from_raw_parts(self.start, self.len) }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as bytes, and the reference is the only one.
+        unsafe { std::slice::from_raw_parts_mut(self.start, self.len) }
+    }
+}
+
+impl AsRef<[u8]> for Guarded {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes()
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        // SAFETY: mapped in new.
+        unsafe { libc::munmap(self.map.cast(), self.map_len) };
+    }
+}
+
+// SAFETY: plain memory without interior mutability.
+unsafe impl Send for Guarded {}
+// SAFETY: as above.
+unsafe impl Sync for Guarded {}
+
+fn columns(kernels: Kernels, kind: ActKind, xs: &[Vec<f32>], at_end: bool) -> Guarded {
+    let stride = kind.bytes(xs[0].len());
+    let mut data = Guarded::new(stride * xs.len(), at_end);
+    for (x, column) in xs.iter().zip(data.bytes_mut().chunks_exact_mut(stride)) {
+        column.fill(0xa5);
+        kernels.quantize(kind, x, column);
+    }
+    data
+}
+
+/// Runs a product into a buffer of its own; `out (cols, rows)`.
+fn product(kernels: Kernels, w: &Matrix, rows: std::ops::Range<usize>, data: &[u8], cols: usize, at_end: bool) -> Vec<f32> {
+    const GAP: usize = 3;
+    let kind = ActKind::for_type(w.ty());
+    let acts = Acts { kind, data, stride: kind.bytes(w.cols()), cols };
+    let ld = rows.len() + GAP;
+    let mut out = Guarded::new(((cols - 1) * ld + rows.len()) * 4, at_end);
+    out.bytes_mut().fill(0x5a);
+    let mut scratch = Guarded::new(kernels.scratch_bytes(w.ty(), w.cols(), cols), at_end);
+    scratch.bytes_mut().fill(0xff);
+    // SAFETY: out holds cols columns at distance ld, and is used by nothing else.
+    unsafe { kernels.matmul(w, rows.clone(), acts, out.start.cast(), ld, scratch.bytes_mut()) };
+    let all: Vec<f32> = out.bytes().chunks_exact(4).map(|b| f32::from_ne_bytes(b.try_into().unwrap())).collect();
+    let gap = f32::from_ne_bytes([0x5a; 4]);
+    let mut result = Vec::new();
+    for (i, value) in all.into_iter().enumerate() {
+        if i % ld < rows.len() {
+            result.push(value);
+        } else {
+            assert_eq!(value.to_bits(), gap.to_bits(), "{kernels:?} wrote between the columns");
+        }
+    }
+    result
+}
+
+fn same_bits(a: f32, b: f32) -> bool {
+    a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan())
+}
+
+fn check_type(ty: TensorType, ks: &[usize], fills: &[Fill], col_counts: &[usize], ranges: &[std::ops::Range<usize>]) {
+    let portable = Kernels::for_isa(Isa::Portable).unwrap();
+    let levels: Vec<_> = Isa::available().into_iter().skip(1).map(|isa| Kernels::for_isa(isa).unwrap()).collect();
+    let kind = ActKind::for_type(ty);
+    let mut random = Random(u64::from(ty.ggml_id()) + 7);
+    let matrix_rows = ranges.iter().map(|range| range.end).max().unwrap();
+    let max_cols = *col_counts.iter().max().unwrap();
+    for (&k, at_end) in ks.iter().flat_map(|k| [(k, true), (k, false)]) {
+        for &fill in fills {
+            let bytes = weights(ty, matrix_rows, k, fill, &mut random);
+            let w = Matrix::new(ty, matrix_rows, k, SharedBytes::new(std::sync::Arc::new(Guarded::filled(&bytes, at_end)))).unwrap();
+            let xs: Vec<Vec<f32>> = (0..max_cols).map(|_| activations(k, fill, &mut random)).collect();
+            let reference = columns(portable, kind, &xs, at_end);
+            let expected = product(portable, &w, 0..matrix_rows, reference.bytes(), max_cols, at_end);
+            for &kernels in &levels {
+                let data = columns(kernels, kind, &xs, at_end);
+                assert!(data.bytes() == reference.bytes(), "{kernels:?} stores {kind:?} of {k} otherwise");
+                for &cols in col_counts {
+                    for rows in ranges {
+                        let stride = kind.bytes(k);
+                        let first = max_cols - cols;
+                        let part = Guarded::filled(&data.bytes()[first * stride..], at_end);
+                        let got = product(kernels, &w, rows.clone(), part.bytes(), cols, at_end);
+                        for (i, &value) in got.iter().enumerate() {
+                            let (c, r) = (first + i / rows.len(), rows.start + i % rows.len());
+                            let want = expected[c * matrix_rows + r];
+                            assert!(
+                                same_bits(value, want),
+                                "{kernels:?} {ty:?} k {k} {fill:?} rows {rows:?} of {cols} columns: row {r} column {c} is {value:e}, not {want:e}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Several lengths of rows: one block, a few, and one that no power of two divides.
+fn lengths(ty: TensorType) -> &'static [usize] {
+    match ty.block_len() {
+        1 => &[1, 15, 16, 17, 100, 333],
+        32 => &[32, 64, 96, 512, 544, 1088],
+        _ => &[256, 512, 1280, 4352],
+    }
+}
+
+fn all_levels_agree(ty: TensorType) {
+    let ks = lengths(ty);
+    check_type(ty, ks, &[Fill::Random], &[1, 2, 3, 4, 5, 7, 8, 16, 33], &[0..1, 3..20, 5..75]);
+    check_type(ty, &ks[..3], &[0, 1, 2, 3].map(Fill::Saturated), &[1, 4, 33], &[0..17, 2..3]);
+    check_type(ty, &ks[..2], &[Fill::AnyScale], &[1, 2, 9, 40], &[0..35, 1..2]);
+}
+
+macro_rules! agreement {
+    ($($name:ident: $ty:ident,)*) => {
+        $(#[test] fn $name() { all_levels_agree(TensorType::$ty) })*
+    };
+}
+
+agreement! {
+    f32_agrees: F32,
+    f16_agrees: F16,
+    bf16_agrees: BF16,
+    q8_0_agrees: Q8_0,
+    q4_0_agrees: Q4_0,
+    q4_1_agrees: Q4_1,
+    q5_0_agrees: Q5_0,
+    q5_1_agrees: Q5_1,
+    q2_k_agrees: Q2_K,
+    q3_k_agrees: Q3_K,
+    q4_k_agrees: Q4_K,
+    q5_k_agrees: Q5_K,
+    q6_k_agrees: Q6_K,
+}
+
+/// The portable product against the decoded weights times the stored activations, in f64.
+#[test]
+fn portable_products_match_the_decoders() {
+    let portable = Kernels::for_isa(Isa::Portable).unwrap();
+    for ty in TYPES {
+        let kind = ActKind::for_type(ty);
+        for &k in lengths(ty) {
+            let mut random = Random(k as u64);
+            let rows = 5;
+            let bytes = weights(ty, rows, k, Fill::Random, &mut random);
+            let w = Matrix::new(ty, rows, k, SharedBytes::copied(&bytes)).unwrap();
+            let x = activations(k, Fill::Random, &mut random);
+            let data = columns(portable, kind, std::slice::from_ref(&x), true);
+            let stored = stored_values(kind, data.bytes(), k);
+            for (a, b) in stored.iter().zip(&x) {
+                assert!((a - f64::from(*b)).abs() <= if kind == ActKind::F32 { 0.0 } else { 0.0040 }, "{kind:?}: {b} became {a}");
+            }
+            let got = product(portable, &w, 0..rows, data.bytes(), 1, true);
+            for (r, &value) in got.iter().enumerate() {
+                let mut decoded = vec![0.0f32; k];
+                decode_row(ty, w.rows_bytes(r..r + 1), &mut decoded).unwrap();
+                let exact: f64 = decoded.iter().zip(&stored).map(|(&w, &a)| f64::from(w) * a).sum();
+                let largest = decoded.iter().fold(0.0f32, |max, w| max.max(w.abs()));
+                let size: f64 = stored.iter().map(|a| a.abs() * f64::from(largest)).sum();
+                let error = (f64::from(value) - exact).abs();
+                assert!(error <= 1e-6 * size, "{ty:?} k {k} row {r}: {value} is not {exact} ({error:e} of {size:e})");
+            }
+        }
+    }
+}
+
+/// The values of one column, as f64.
+fn stored_values(kind: ActKind, column: &[u8], k: usize) -> Vec<f64> {
+    let f32_at = |at: usize| f64::from(f32::from_ne_bytes(column[at..at + 4].try_into().unwrap()));
+    let scales = kind.layout(k).scales;
+    (0..k)
+        .map(|i| match kind {
+            ActKind::F32 => f32_at(i * 4),
+            _ => f64::from(column[i] as i8) * f32_at(scales + i / kind.block_len() * 4),
+        })
+        .collect()
+}
+
+/// Activations of every size, hostile ones too, are stored alike on every level.
+#[test]
+fn stored_activations_agree_on_hostile_values() {
+    let portable = Kernels::for_isa(Isa::Portable).unwrap();
+    let mut random = Random(3);
+    for kernels in Isa::available().into_iter().filter_map(Kernels::for_isa) {
+        for kind in [ActKind::F32, ActKind::Q8x32, ActKind::Q8x256] {
+            for round in 0..200 {
+                let k = kind.block_len() * (1 + round % 5);
+                let scale = f32::powi(10.0, round as i32 % 80 - 42);
+                let mut x: Vec<f32> = (0..k).map(|_| random.unit() * scale).collect();
+                if round % 3 == 0 {
+                    let at = random.next() as usize % k;
+                    x[at] = f32::from_bits(random.next() as u32);
+                }
+                let (mut a, mut b) = (vec![1u8; kind.bytes(k)], vec![2u8; kind.bytes(k)]);
+                portable.quantize(kind, &x, &mut a);
+                kernels.quantize(kind, &x, &mut b);
+                assert_eq!(a, b, "{kernels:?} {kind:?} round {round}");
+            }
+        }
+    }
+}
+
+#[test]
+fn foreign_arguments_are_refused() {
+    let kernels = Kernels::for_isa(Isa::detect()).unwrap();
+    let w = Matrix::new(TensorType::Q8_0, 2, 32, SharedBytes::copied(&[0; 68])).unwrap();
+    let data = Guarded::new(192, true);
+    let mut out = [0.0f32; 4];
+    let mut try_with = |kind: ActKind, stride: usize, cols: usize, rows: std::ops::Range<usize>| {
+        let acts = Acts { kind, data: data.bytes(), stride, cols };
+        let mut scratch = Guarded::new(kernels.scratch_bytes(TensorType::Q8_0, 32, 8), true);
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            // SAFETY: the calls that get through write at most 2 rows of 1 column.
+            unsafe { kernels.matmul(&w, rows, acts, out.as_mut_ptr(), 2, scratch.bytes_mut()) }
+        }))
+        .is_ok()
+    };
+    assert!(try_with(ActKind::Q8x32, 192, 1, 0..2));
+    assert!(!try_with(ActKind::Q8x256, 192, 1, 0..2));
+    assert!(!try_with(ActKind::Q8x32, 128, 1, 0..2));
+    assert!(!try_with(ActKind::Q8x32, 192, 2, 0..2));
+    assert!(!try_with(ActKind::Q8x32, 192, 0, 0..2));
+    assert!(!try_with(ActKind::Q8x32, 192, 1, 0..3));
+}
