@@ -1,0 +1,164 @@
+//! Where a model file's bytes come from: a mapping of the file, a private copy of it, or memory that the host lends.
+//!
+//! Whichever it is, the floors above see one [`SharedBytes`]; the place in the memory budget is held by the owner of the bytes and
+//! given back with the last view of them. The meaning of the bytes is not known here.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::base::{AlignedBuf, Error, MemoryBudget, MemoryCategory, Reservation, Result, SharedBytes};
+
+/// How a file is brought into memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Access {
+    /// Mapped read-only: nothing is copied, pages are read when they are touched and shared with other processes.
+    ///
+    /// The file must not be changed or truncated while the model lives: on Unix a page that lies beyond the new end raises SIGBUS
+    /// when it is touched. Use [`Read`](Self::Read) where that can't be promised.
+    #[default]
+    Map,
+    /// Read into private memory, which counts against the budget. What happens to the file afterwards does not matter.
+    Read,
+}
+
+/// The bytes of a model file, and the name under which errors speak of it.
+#[derive(Debug)]
+pub struct Source {
+    bytes: SharedBytes,
+    name: String,
+}
+
+impl Source {
+    /// The regular file at `path`.
+    ///
+    /// # Errors
+    /// [`Io`](crate::base::ErrorKind::Io) naming the path where the system refuses or the path is no regular file;
+    /// [`OutOfMemory`](crate::base::ErrorKind::OutOfMemory) where the budget has no room for a private copy.
+    pub fn open(path: &Path, access: Access, budget: &Arc<MemoryBudget>) -> Result<Self> {
+        let name = path.display().to_string();
+        let doing = |verb: &str| format!("{verb} {name}");
+        // Looked at before it is opened: opening a pipe would wait for its other end.
+        let kind = std::fs::metadata(path).map_err(|error| Error::io(doing("open"), &error))?;
+        if !kind.is_file() {
+            let reason = if kind.is_dir() { "it is a directory" } else { "it is not a regular file" };
+            return Err(Error::new(crate::base::ErrorKind::Io, format!("{}: {reason}", doing("open"))));
+        }
+        let file = File::open(path).map_err(|error| Error::io(doing("open"), &error))?;
+        let len = file.metadata().map_err(|error| Error::io(doing("stat"), &error))?.len();
+        let size =
+            usize::try_from(len).map_err(|_| Error::out_of_memory(format!("{}: {len} bytes pass the address space", doing("open"))))?;
+        let bytes = match access {
+            // An empty range can't be mapped.
+            Access::Map if size > 0 => map(&file, size, budget).map_err(|error| Error::io(doing("map"), &error))?,
+            Access::Map | Access::Read => read(file, size, budget).map_err(|error| error.at(doing("read")))?,
+        };
+        Ok(Self { bytes, name })
+    }
+
+    /// Bytes that lie in memory already, owned by the host or a test. They are not counted in any budget.
+    pub fn lent(bytes: SharedBytes, name: impl Into<String>) -> Self {
+        Self { bytes, name: name.into() }
+    }
+
+    /// The bytes and the name.
+    pub fn into_parts(self) -> (SharedBytes, String) {
+        (self.bytes, self.name)
+    }
+}
+
+/// A mapping and its entry in the memory accounts.
+struct Mapped {
+    map: memmap2::Mmap,
+    _reservation: Reservation,
+}
+
+impl AsRef<[u8]> for Mapped {
+    fn as_ref(&self) -> &[u8] {
+        &self.map
+    }
+}
+
+#[allow(unsafe_code, reason = "mapping a file is the one unsafe operation of this floor")]
+fn map(file: &File, len: usize, budget: &Arc<MemoryBudget>) -> std::io::Result<SharedBytes> {
+    // SAFETY: the mapping is read-only and private to this owner, and stays at its address until dropped. That nobody changes the
+    // file meanwhile is asked of the caller in the documentation of Access::Map; all reads above tolerate any bytes.
+    let map = unsafe { memmap2::MmapOptions::new().len(len).map(file)? };
+    let reservation = budget.reserve(MemoryCategory::WeightsMapped, len as u64).map_err(std::io::Error::other)?;
+    Ok(SharedBytes::new(Arc::new(Mapped { map, _reservation: reservation })))
+}
+
+/// A private copy; its [`AlignedBuf`] holds the place in the budget.
+struct Private(AlignedBuf<u8>);
+
+impl AsRef<[u8]> for Private {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+fn read(mut file: File, len: usize, budget: &Arc<MemoryBudget>) -> Result<SharedBytes> {
+    let mut buf = AlignedBuf::zeroed(budget, MemoryCategory::WeightsPrivate, len)?;
+    file.read_exact(&mut buf).map_err(|error| Error::io(format_args!("{len} bytes"), &error))?;
+    Ok(SharedBytes::new(Arc::new(Private(buf))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ErrorKind;
+
+    fn file_with(bytes: &[u8], name: &str) -> std::path::PathBuf {
+        let path = std::env::temp_dir().join(format!("loquat-source-{}-{name}", std::process::id()));
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    #[test]
+    fn mapped_and_read_bytes_are_equal_and_accounted_until_the_last_view_goes() {
+        let path = file_with(&[7; 5000], "accounts");
+        for (access, category) in [(Access::Map, MemoryCategory::WeightsMapped), (Access::Read, MemoryCategory::WeightsPrivate)] {
+            let budget = MemoryBudget::new(5000);
+            let (bytes, _) = Source::open(&path, access, &budget).unwrap().into_parts();
+            assert_eq!(&*bytes, &[7; 5000]);
+            let view = bytes.slice(10..20).unwrap();
+            drop(bytes);
+            assert_eq!(budget.used(category), 5000, "{access:?}");
+            drop(view);
+            assert_eq!(budget.used(category), 0, "{access:?}");
+        }
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn the_budget_holds_private_copies_but_not_mappings() {
+        let path = file_with(&[7; 5000], "budget");
+        let budget = MemoryBudget::new(4999);
+        assert_eq!(Source::open(&path, Access::Read, &budget).unwrap_err().kind(), ErrorKind::OutOfMemory);
+        assert_eq!(budget.private_used(), 0);
+        Source::open(&path, Access::Map, &budget).unwrap();
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn empty_files_give_no_bytes() {
+        let path = file_with(&[], "empty");
+        for access in [Access::Map, Access::Read] {
+            assert!(Source::open(&path, access, &MemoryBudget::new(0)).unwrap().into_parts().0.is_empty());
+        }
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_file_is_an_io_error_that_names_it() {
+        let directory = std::env::temp_dir();
+        let missing = directory.join("loquat-no-such-file");
+        for (path, says) in [(&directory, "it is a directory"), (&missing, "loquat-no-such-file")] {
+            let error = Source::open(path, Access::Map, &MemoryBudget::new(0)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Io);
+            assert!(error.message().contains(says), "{error}");
+            assert!(error.message().contains(&path.display().to_string()), "{error}");
+        }
+    }
+}
