@@ -1,4 +1,4 @@
-//! Floor 1: what the library counts about itself. Recording and snapshots.
+//! Floor 1: what the library counts about itself. Recording, snapshots, JSON and Prometheus text.
 //!
 //! Recording costs a few nanoseconds, takes no lock and allocates nothing: each session writes to cells of its own
 //! ([`SessionRecorder`], [`DispatchRecorder`]), and whoever asks for a snapshot gathers them ([`epoch`] says how, without a
@@ -12,7 +12,9 @@
 pub mod dispatch;
 mod epoch;
 pub mod histogram;
+pub mod json;
 pub mod latency;
+pub mod prometheus;
 pub mod runtime;
 pub mod session;
 
