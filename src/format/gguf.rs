@@ -83,6 +83,7 @@ impl Parser<'_> {
         let magic = self.cursor.take(4, "the magic number of a GGUF file")?;
         match &self.file[magic] {
             b"GGUF" => {}
+            b"FUGG" => return Err(Error::unsupported("at byte 0: a big-endian GGUF file; only little-endian ones are supported")),
             b"lmgg" | b"fmgg" | b"tjgg" | b"algg" => {
                 return Err(Error::unsupported("at byte 0: a GGML file from before GGUF; convert the model anew"));
             }
