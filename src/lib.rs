@@ -11,6 +11,7 @@ pub mod kernels;
 pub mod metrics;
 pub mod model;
 pub mod quant;
+pub mod runtime;
 pub mod sampling;
 pub mod session;
 pub mod tokenizer;

@@ -10,10 +10,13 @@
 mod activation;
 mod generic;
 mod isa;
+pub mod kv;
 mod matrix;
+pub mod ops;
 mod table;
 #[cfg(test)]
 mod tests;
+pub mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 

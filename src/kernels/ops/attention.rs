@@ -1,0 +1,72 @@
+//! Causal attention over the cache, one item per KV head and tile of columns.
+
+use crate::kernels::vector::attention::{AttentionTile, scratch_floats};
+
+use super::execution::Bound;
+use super::program::FloatView;
+
+/// Attention of one layer.
+pub struct Attention {
+    /// Layer of the cache.
+    pub layer: usize,
+    /// `[head][key_dim]`, rotated.
+    pub q: FloatView,
+    /// `[head][value_dim]`
+    pub out: FloatView,
+    /// Factor on the scores.
+    pub scale: f32,
+}
+
+/// Query rows (columns × heads of a group) per item: keys and values of a chunk are read once for all of them.
+const ROWS: usize = 32;
+
+/// Columns per item for groups of `group` heads.
+fn tile_columns(group: usize) -> usize {
+    (ROWS / group).max(1)
+}
+
+impl Attention {
+    fn group(&self, bound: &Bound<'_>) -> usize {
+        self.q.len / (bound.kv_shape.key_dim * bound.kv_shape.heads)
+    }
+
+    pub(super) fn items(&self, bound: &Bound<'_>) -> usize {
+        bound.kv_shape.heads * bound.columns().div_ceil(tile_columns(self.group(bound)))
+    }
+
+    /// Floats of scratch for `group` query heads per KV head.
+    pub(super) fn scratch_floats(group: usize, value_dim: usize) -> usize {
+        scratch_floats(tile_columns(group) * group, value_dim.next_multiple_of(16))
+    }
+
+    /// # Safety
+    /// As for [`Sequence::run`](crate::base::pool::Sequence::run): the item is claimed, earlier operations are complete.
+    pub(super) unsafe fn run(&self, bound: &Bound<'_>, item: usize, worker: usize) {
+        let (shape, layout, group) = (bound.kv_shape, bound.kv_layout, self.group(bound));
+        let (head, tile) = (item % shape.heads, item / shape.heads);
+        let start = tile * tile_columns(group);
+        let columns = tile_columns(group).min(bound.columns() - start);
+        // SAFETY: the item's heads and columns of `out` belong to it alone; the worker's slot has room; the cache holds all positions up
+        // to the last column, rounded up to a block, and this operation comes after the one that stored them.
+        unsafe {
+            let q = self.q.part(head * group * shape.key_dim, group * shape.key_dim);
+            let out = self.out.part(head * group * shape.value_dim, group * shape.value_dim);
+            let args = AttentionTile {
+                q: bound.arena.floats(q, start),
+                q_stride: bound.arena.stride(q),
+                out: bound.arena.floats(out, start),
+                out_stride: bound.arena.stride(out),
+                group,
+                key_dim: shape.key_dim,
+                value_dim: shape.value_dim,
+                columns,
+                first: bound.first + start,
+                keys: bound.kv.add(layout.keys(self.layer, head)),
+                values: bound.kv.add(layout.values(self.layer, head)),
+                value_stride: layout.value_stride,
+                scale: self.scale,
+            };
+            bound.vector.attend(layout.ty)(&args, bound.arena.worker(worker).0.cast());
+        }
+    }
+}

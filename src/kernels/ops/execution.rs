@@ -1,0 +1,186 @@
+//! A program bound to a session's memory and a pass: what the worker pool runs.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use crate::base::pool::Sequence;
+use crate::base::{Error, Result};
+use crate::kernels::kv::{KvCache, KvLayout, KvShape};
+use crate::kernels::vector::VectorOps;
+use crate::kernels::Kernels;
+
+use super::arena::{Arena, RawArena};
+use super::attention::Attention;
+use super::matmul::{Cut, MAX_COLUMNS};
+use super::program::{Columns, Op, Program};
+
+/// Which tokens a pass computes: `tokens[i]` stands at position `first + i`.
+#[derive(Debug, Clone)]
+pub struct Pass<'a> {
+    /// Token ids, all below the vocabulary size of the model.
+    pub tokens: &'a [u32],
+    /// Position of the first token.
+    pub first: usize,
+    /// Columns (indices into `tokens`) whose logits are wanted.
+    pub outputs: Range<usize>,
+}
+
+/// What every operation sees.
+pub(super) struct Bound<'a> {
+    pub tokens: &'a [u32],
+    pub first: usize,
+    pub outputs: Range<usize>,
+    pub arena: RawArena<'a>,
+    pub kv: *mut u8,
+    pub kv_layout: KvLayout,
+    pub kv_shape: KvShape,
+    pub kernels: Kernels,
+    pub vector: &'static VectorOps,
+}
+
+impl Bound<'_> {
+    pub fn columns(&self) -> usize {
+        self.tokens.len()
+    }
+
+    pub fn count(&self, columns: Columns) -> usize {
+        match columns {
+            Columns::All => self.tokens.len(),
+            Columns::Outputs => self.outputs.len(),
+        }
+    }
+
+    /// The worker's scratch, cut into a tile of `floats` floats and the rest for the kernel.
+    ///
+    /// # Safety
+    /// Called by that worker alone; earlier results of it are dead.
+    pub unsafe fn tile_and_scratch(&self, worker: usize, floats: usize) -> (*mut f32, &mut [u8]) {
+        let tile_bytes = (floats * size_of::<f32>()).next_multiple_of(64);
+        // SAFETY: worker_bytes() made the slot large enough for the largest tile and kernel scratch together.
+        unsafe {
+            let (start, bytes) = self.arena.worker(worker);
+            (start.cast(), std::slice::from_raw_parts_mut(start.add(tile_bytes), bytes - tile_bytes))
+        }
+    }
+}
+
+/// Bytes of scratch that a worker needs for any operation of `program` with up to `columns` columns.
+pub(super) fn worker_bytes(program: &Program, kernels: Kernels, columns: usize) -> usize {
+    let mut most = program.widest * size_of::<f32>();
+    let mut product = |weight: &crate::kernels::Matrix, tile_floats: usize| {
+        let tile = (tile_floats * size_of::<f32>()).next_multiple_of(64);
+        let scratch = (1..=columns.min(MAX_COLUMNS)).map(|n| kernels.scratch_bytes(weight.ty(), weight.cols(), n)).max();
+        most = most.max(tile + scratch.unwrap_or(0));
+    };
+    // The cut depends on the number of columns and its tile is not monotonic in it, so each count that can occur is asked for.
+    for op in &program.ops {
+        match op {
+            Op::Matmul(op) => {
+                for part in &op.products {
+                    let tile = (1..=columns).map(|n| Cut::new(&part.weight, n).tile_floats()).max();
+                    product(&part.weight, tile.unwrap_or(0));
+                }
+            }
+            Op::Gated(op) => {
+                let tile = (1..=columns).map(|n| op.tile_floats(n)).max().unwrap_or(0);
+                product(&op.gate, tile);
+                product(&op.up, tile);
+            }
+            _ => {}
+        }
+    }
+    for op in &program.ops {
+        if let Op::Attention(op) = op {
+            let group = op.q.len / (program.kv.key_dim * program.kv.heads);
+            most = most.max(Attention::scratch_floats(group, program.kv.value_dim) * size_of::<f32>());
+        }
+    }
+    most
+}
+
+/// A pass in progress over a session's memory. Running it to the end leaves the logits in the arena and the keys and values in the
+/// cache; the caller then advances the cache.
+pub struct Execution<'a> {
+    program: &'a Program,
+    bound: Bound<'a>,
+    _memory: PhantomData<&'a mut KvCache>,
+}
+
+// SAFETY: the raw pointers are to the arena and the cache, both borrowed mutably for 'a; items of one operation touch disjoint
+// parts of them (each operation's `run` says which), and operations are ordered by the pool.
+unsafe impl Sync for Execution<'_> {}
+// SAFETY: as above.
+unsafe impl Send for Execution<'_> {}
+
+impl<'a> Execution<'a> {
+    /// Binds `program` to its memory.
+    ///
+    /// # Errors
+    /// `ContextFull` where the tokens do not fit in the cache, `Internal` where the pass does not fit the arena or the cache has another
+    /// shape.
+    pub fn bind(program: &'a Program, kernels: Kernels, arena: &'a mut Arena, cache: &'a mut KvCache, pass: Pass<'a>) -> Result<Self> {
+        if pass.first > cache.len() || cache.shape() != program.kv {
+            return Err(Error::internal("a pass that leaves a gap in the KV cache, or another model's cache"));
+        }
+        cache.check_room((pass.first + pass.tokens.len()).saturating_sub(cache.len()))?;
+        if pass.tokens.len() > arena.columns() || pass.outputs.len() > arena.outputs() || pass.outputs.end > pass.tokens.len() {
+            return Err(Error::internal("a pass larger than its arena"));
+        }
+        let kv_layout = cache.layout();
+        let bound = Bound {
+            tokens: pass.tokens,
+            first: pass.first,
+            outputs: pass.outputs,
+            arena: arena.raw(),
+            kv: cache.as_mut_ptr(),
+            kv_layout,
+            kv_shape: program.kv,
+            kernels,
+            vector: VectorOps::for_isa(kernels.isa()),
+        };
+        Ok(Self { program, bound, _memory: PhantomData })
+    }
+
+    /// Items of the whole pass.
+    pub fn total_items(&self) -> u64 {
+        (0..self.len()).map(|op| u64::from(self.items(op))).sum()
+    }
+}
+
+impl Sequence for Execution<'_> {
+    fn len(&self) -> usize {
+        self.program.ops.len()
+    }
+
+    fn items(&self, op: usize) -> u32 {
+        let bound = &self.bound;
+        let items = match &self.program.ops[op] {
+            Op::Embed(op) => op.items(bound),
+            Op::RopeTable(op) => op.items(bound),
+            Op::Norm(op) => op.items(bound),
+            Op::Quantize(op) => op.items(bound),
+            Op::Matmul(op) => op.items(bound),
+            Op::Gated(op) => op.items(bound),
+            Op::RotateStore(op) => op.items(bound),
+            Op::Attention(op) => op.items(bound),
+        };
+        items as u32
+    }
+
+    unsafe fn run(&self, op: usize, item: u32, worker: usize) {
+        let (bound, item) = (&self.bound, item as usize);
+        // SAFETY: the caller's promise is the one that every operation asks for.
+        unsafe {
+            match &self.program.ops[op] {
+                Op::Embed(op) => op.run(bound, item),
+                Op::RopeTable(op) => op.run(bound, item),
+                Op::Norm(op) => op.run(bound, item, worker),
+                Op::Quantize(op) => op.run(bound, item),
+                Op::Matmul(op) => op.run(bound, item, worker),
+                Op::Gated(op) => op.run(bound, item, worker),
+                Op::RotateStore(op) => op.run(bound, item),
+                Op::Attention(op) => op.run(bound, item, worker),
+            }
+        }
+    }
+}

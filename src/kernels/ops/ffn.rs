@@ -1,0 +1,63 @@
+//! The gated feed-forward product: gate and up projections with the activation between them, fused.
+
+use crate::kernels::Matrix;
+
+use super::execution::Bound;
+use super::matmul::{Cut, OutTile, product};
+use super::program::{Acts, FloatView};
+
+/// The function on the gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// x / (1 + e^−x)
+    Silu,
+}
+
+pub(in crate::kernels) struct Gated {
+    pub acts: Acts,
+    /// (width, k)
+    pub gate: Matrix,
+    /// (width, k)
+    pub up: Matrix,
+    pub activation: Activation,
+    pub out: FloatView,
+}
+
+impl Gated {
+    /// Gate and up are cut alike, by the one of more bytes.
+    fn cut(&self, columns: usize) -> Cut {
+        Cut::new(if self.up.row_bytes() > self.gate.row_bytes() { &self.up } else { &self.gate }, columns)
+    }
+
+    pub fn items(&self, bound: &Bound<'_>) -> usize {
+        let columns = bound.count(self.acts.columns);
+        if columns == 0 { 0 } else { self.cut(columns).items() }
+    }
+
+    /// # Safety
+    /// As for [`Sequence::run`](crate::base::pool::Sequence::run): the item is claimed, earlier operations are complete.
+    pub unsafe fn run(&self, bound: &Bound<'_>, item: usize, worker: usize) {
+        let cut = self.cut(bound.count(self.acts.columns));
+        let (rows, columns) = cut.item(item);
+        // SAFETY: the item's rows and columns of `out` belong to it alone; the worker's slot has room for the tile and the kernel.
+        unsafe {
+            let stride = bound.arena.stride(self.out);
+            let target = bound.arena.floats(self.out, columns.start).add(rows.start);
+            let (tile, scratch) = bound.tile_and_scratch(worker, cut.tile_floats());
+            let gate = OutTile { start: target, ld: stride };
+            product(bound, &self.acts, &self.gate, rows.clone(), columns.clone(), gate, scratch);
+            let up = OutTile { start: tile, ld: rows.len() };
+            product(bound, &self.acts, &self.up, rows.clone(), columns.clone(), up, scratch);
+            for column in 0..columns.len() {
+                let (gate, up) = (target.add(column * stride), tile.add(column * rows.len()));
+                match self.activation {
+                    Activation::Silu => (bound.vector.silu_mul)(gate, up, gate, rows.len()),
+                }
+            }
+        }
+    }
+
+    pub fn tile_floats(&self, columns: usize) -> usize {
+        self.cut(columns).tile_floats()
+    }
+}

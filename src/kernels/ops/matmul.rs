@@ -1,0 +1,159 @@
+//! Matrix products: weights times the quantised activations of every column.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::kernels::{self, ActKind, Matrix};
+
+use super::execution::Bound;
+use super::program::{Acts, FloatView};
+
+/// What becomes of a product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Epilogue {
+    /// `out = W·x + b`
+    Store,
+    /// `out = gelu(W·x + b)`
+    Gelu,
+    /// `out += W·x + b`
+    Add,
+}
+
+/// One product of an operation.
+#[derive(Clone)]
+pub struct Product {
+    /// (rows, k)
+    pub weight: Matrix,
+    /// One value per row.
+    pub bias: Option<Arc<[f32]>>,
+    /// `rows` floats per column.
+    pub out: FloatView,
+    /// What becomes of the result.
+    pub epilogue: Epilogue,
+}
+
+pub(in crate::kernels) struct Matmul {
+    pub acts: Acts,
+    pub products: Vec<Product>,
+}
+
+/// Bytes of weights per item when there are few columns: long enough to amortise the claim, short enough to share well.
+const ITEM_BYTES: usize = 64 << 10;
+/// Rows per item are multiples of this (two panels of 16), but for the last.
+const ROW_STEP: usize = 32;
+/// Activations of one column tile: about what stays in a level-2 cache beside a panel.
+const TILE_BYTES: usize = 1 << 20;
+/// Most columns of one item: bounds the time of an item and the scratch for its result.
+pub(super) const MAX_COLUMNS: usize = 256;
+
+/// How a product with `columns` columns is cut into items.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cut {
+    rows: usize,
+    columns: usize,
+    row_step: usize,
+    column_step: usize,
+}
+
+impl Cut {
+    pub fn new(weight: &Matrix, columns: usize) -> Self {
+        let act_bytes = ActKind::for_type(weight.ty()).bytes(weight.cols()).max(1);
+        let most = (TILE_BYTES / act_bytes).clamp(32, MAX_COLUMNS);
+        // Equal tiles rather than full ones and a remainder.
+        let tiles = columns.div_ceil(most).max(1);
+        let column_step = columns.div_ceil(tiles).max(1);
+        let row_step = if column_step >= ROW_STEP / 2 {
+            ROW_STEP
+        } else {
+            (ITEM_BYTES / weight.row_bytes().max(1) / column_step).next_multiple_of(ROW_STEP).max(ROW_STEP)
+        };
+        Self { rows: weight.rows(), columns, row_step, column_step }
+    }
+
+    pub fn items(&self) -> usize {
+        self.rows.div_ceil(self.row_step) * self.columns.div_ceil(self.column_step)
+    }
+
+    /// Rows and columns of item `item`; column tiles are outermost so that activations stay in the cache.
+    pub fn item(&self, item: usize) -> (Range<usize>, Range<usize>) {
+        let panels = self.rows.div_ceil(self.row_step);
+        let (row, column) = (item % panels * self.row_step, item / panels * self.column_step);
+        (row..self.rows.min(row + self.row_step), column..self.columns.min(column + self.column_step))
+    }
+
+    /// Floats of the largest item's result.
+    pub fn tile_floats(&self) -> usize {
+        self.row_step.min(self.rows.next_multiple_of(ROW_STEP)) * self.column_step
+    }
+}
+
+/// Where the result of a product goes: `ld` floats from one column to the next.
+#[derive(Clone, Copy)]
+pub(super) struct OutTile {
+    pub start: *mut f32,
+    pub ld: usize,
+}
+
+/// `out[c][r] = W[rows]·x[columns]`
+///
+/// # Safety
+/// `out` has room for the tile; `scratch` is this worker's.
+pub(super) unsafe fn product(
+    bound: &Bound<'_>,
+    acts: &Acts,
+    weight: &Matrix,
+    rows: Range<usize>,
+    columns: Range<usize>,
+    out: OutTile,
+    scratch: &mut [u8],
+) {
+    let kind = ActKind::for_type(weight.ty());
+    let region = acts.region(kind);
+    let stride = bound.arena.byte_stride(region);
+    // SAFETY: the region holds the columns of the pass and is not written during this operation.
+    let data = unsafe { std::slice::from_raw_parts(bound.arena.column(region, columns.start), stride * columns.len()) };
+    let view = kernels::Acts { kind, data, stride, cols: columns.len() };
+    // SAFETY: the caller's promise about out; weights and activations have matching sizes (checked by the builder).
+    unsafe { bound.kernels.matmul(weight, rows, view, out.start, out.ld, scratch) };
+}
+
+impl Matmul {
+    pub fn items(&self, bound: &Bound<'_>) -> usize {
+        let columns = bound.count(self.acts.columns);
+        if columns == 0 { 0 } else { self.products.iter().map(|p| Cut::new(&p.weight, columns).items()).sum() }
+    }
+
+    /// # Safety
+    /// As for [`Sequence::run`](crate::base::pool::Sequence::run): the item is claimed, earlier operations are complete.
+    pub unsafe fn run(&self, bound: &Bound<'_>, mut item: usize, worker: usize) {
+        let count = bound.count(self.acts.columns);
+        for part in &self.products {
+            let cut = Cut::new(&part.weight, count);
+            if item >= cut.items() {
+                item -= cut.items();
+                continue;
+            }
+            let (rows, columns) = cut.item(item);
+            // SAFETY: the item's rows and columns of `out` belong to it alone; the worker's slot has room for the tile and the kernel.
+            unsafe {
+                let stride = bound.arena.stride(part.out);
+                let target = bound.arena.floats(part.out, columns.start).add(rows.start);
+                let (tile, scratch) = bound.tile_and_scratch(worker, cut.tile_floats());
+                let (from, ld) = if part.epilogue == Epilogue::Add { (tile, rows.len()) } else { (target, stride) };
+                product(bound, &self.acts, &part.weight, rows.clone(), columns.clone(), OutTile { start: from, ld }, scratch);
+                for column in 0..columns.len() {
+                    let result = from.add(column * ld);
+                    if let Some(bias) = &part.bias {
+                        (bound.vector.add)(result, bias[rows.clone()].as_ptr(), rows.len());
+                    }
+                    match part.epilogue {
+                        Epilogue::Store => {}
+                        Epilogue::Gelu => (bound.vector.gelu)(result, rows.len()),
+                        Epilogue::Add => (bound.vector.add)(target.add(column * stride), result, rows.len()),
+                    }
+                }
+            }
+            return;
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The operations of a forward pass over regions of a session's arena, each cut into work items.
+//!
+//! A [`Program`] is a flat list of operations that an architecture builds once per model; it holds weights and region numbers, no
+//! memory. [`Arena`] is the memory of one session. [`Execution`] binds the two with a KV cache and a [`Pass`] (which tokens, at which
+//! positions) and is what the worker pool runs. Sizes are checked when the program is built, so that running it needs no checks.
+
+mod arena;
+mod attention;
+mod embed;
+mod execution;
+mod ffn;
+mod matmul;
+mod norm;
+mod program;
+mod rope;
+
+pub use arena::Arena;
+pub use attention::Attention;
+pub use execution::{Execution, Pass};
+pub use ffn::Activation;
+pub use matmul::{Epilogue, Product};
+pub use norm::NormWeights;
+pub use program::{Acts, Columns, FloatView, Program, ProgramBuilder};
+pub use rope::{HeadNorm, Rope, RopeStyle, RotateStore};

@@ -1,0 +1,267 @@
+//! The program of a model: regions and operations, checked as they are added.
+
+use std::sync::Arc;
+
+use crate::base::{Error, Result};
+use crate::kernels::kv::KvShape;
+use crate::kernels::{ActKind, Matrix};
+
+use super::attention::Attention;
+use super::embed::Embed;
+use super::ffn::{Activation, Gated};
+use super::matmul::{Epilogue, Matmul, Product};
+use super::norm::{Norm, NormWeights, Quantize};
+use super::rope::{Rope, RopeTable, RotateStore};
+
+/// Which columns of a pass an operation works on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Columns {
+    /// Every token of the pass.
+    All,
+    /// Only the tokens whose logits are wanted.
+    Outputs,
+}
+
+/// `len` floats per column, at `offset` within a region of the arena.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FloatView {
+    pub(super) region: usize,
+    pub(super) offset: usize,
+    /// Floats per column.
+    pub len: usize,
+    pub(super) columns: Columns,
+}
+
+impl FloatView {
+    /// The part `offset .. offset + len` of the view.
+    ///
+    /// # Panics
+    /// Where that is outside: a mistake in the architecture, not in its input.
+    pub fn part(self, offset: usize, len: usize) -> Self {
+        assert!(offset + len <= self.len, "a part of {offset}+{len} of a view of {}", self.len);
+        Self { offset: self.offset + offset, len, ..self }
+    }
+}
+
+/// Quantised activations: one region for each kind that the products of these activations need.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acts {
+    /// Elements per column.
+    pub(super) k: usize,
+    pub(super) columns: Columns,
+    pub(super) regions: Vec<(ActKind, usize)>,
+}
+
+impl Acts {
+    pub(super) fn region(&self, kind: ActKind) -> usize {
+        self.regions.iter().find(|(have, _)| *have == kind).expect("the builder checked the kinds of every product").1
+    }
+}
+
+/// What one region holds per column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RegionSpec {
+    pub bytes: usize,
+    pub columns: Columns,
+}
+
+pub(super) enum Op {
+    Embed(Embed),
+    RopeTable(RopeTable),
+    Norm(Norm),
+    Quantize(Quantize),
+    Matmul(Matmul),
+    Gated(Gated),
+    RotateStore(RotateStore),
+    Attention(Attention),
+}
+
+/// The forward pass of one model as a flat list of operations. Immutable, shared by all sessions of the model.
+pub struct Program {
+    pub(super) regions: Vec<RegionSpec>,
+    pub(super) ops: Vec<Op>,
+    pub(super) kv: KvShape,
+    logits: FloatView,
+    /// The widest row that a worker may need in its scratch.
+    pub(super) widest: usize,
+}
+
+impl Program {
+    /// The shape of the KV cache that the program reads and writes.
+    pub fn kv_shape(&self) -> KvShape {
+        self.kv
+    }
+
+    /// The view that holds the logits of the output columns after a pass.
+    pub fn logits(&self) -> FloatView {
+        self.logits
+    }
+}
+
+/// Builds a [`Program`]: one call per operation, in order. Every call checks that the sizes of what it joins agree.
+pub struct ProgramBuilder {
+    regions: Vec<RegionSpec>,
+    named: Vec<(&'static str, ActKind, usize, usize)>,
+    ops: Vec<Op>,
+    kv: KvShape,
+    widest: usize,
+}
+
+impl ProgramBuilder {
+    /// An empty program over a KV cache of shape `kv`.
+    pub fn new(kv: KvShape) -> Self {
+        Self { regions: vec![], named: vec![], ops: vec![], kv, widest: 0 }
+    }
+
+    fn region(&mut self, bytes: usize, columns: Columns) -> usize {
+        self.regions.push(RegionSpec { bytes: bytes.next_multiple_of(64), columns });
+        self.regions.len() - 1
+    }
+
+    /// A region of `len` floats for every column.
+    pub fn floats(&mut self, len: usize) -> FloatView {
+        self.floats_for(len, Columns::All)
+    }
+
+    fn floats_for(&mut self, len: usize, columns: Columns) -> FloatView {
+        self.widest = self.widest.max(len);
+        FloatView { region: self.region(len * size_of::<f32>(), columns), offset: 0, len, columns }
+    }
+
+    /// Regions for `k` activations in every kind that the products with `weights` need. Calls with the same `slot` share memory, so a
+    /// slot's contents live until the slot is next filled.
+    fn acts(&mut self, slot: &'static str, k: usize, columns: Columns, weights: &[&Matrix]) -> Acts {
+        let mut acts = Acts { k, columns, regions: vec![] };
+        for weight in weights {
+            let kind = ActKind::for_type(weight.ty());
+            if acts.regions.iter().any(|(have, _)| *have == kind) {
+                continue;
+            }
+            let known = self.named.iter().find(|(s, have, len, _)| *s == slot && *have == kind && *len == k).map(|n| n.3);
+            let region = known.unwrap_or_else(|| {
+                let region = self.region(kind.bytes(k), columns);
+                self.named.push((slot, kind, k, region));
+                region
+            });
+            acts.regions.push((kind, region));
+        }
+        acts
+    }
+
+    /// `out = table[token]`: the embedding of each token.
+    pub fn embed(&mut self, table: &Matrix, out: FloatView) -> Result<()> {
+        same("embedding width", table.cols(), out.len)?;
+        self.ops.push(Op::Embed(Embed { table: table.clone(), out }));
+        Ok(())
+    }
+
+    /// The cosines and sines of every column's position.
+    pub fn rope_table(&mut self, rope: &Arc<Rope>) -> FloatView {
+        let out = self.floats(2 * rope.pairs());
+        self.ops.push(Op::RopeTable(RopeTable { rope: Arc::clone(rope), out }));
+        out
+    }
+
+    /// Normalises `x` and quantises the result for the products with `weights`.
+    pub fn norm(&mut self, slot: &'static str, x: FloatView, norm: &NormWeights, weights: &[&Matrix]) -> Result<Acts> {
+        self.norm_for(slot, x, norm, weights, Columns::All)
+    }
+
+    /// As [`norm`](Self::norm), of the output columns alone.
+    pub fn norm_outputs(&mut self, slot: &'static str, x: FloatView, norm: &NormWeights, weights: &[&Matrix]) -> Result<Acts> {
+        self.norm_for(slot, x, norm, weights, Columns::Outputs)
+    }
+
+    fn norm_for(&mut self, slot: &'static str, x: FloatView, norm: &NormWeights, weights: &[&Matrix], columns: Columns) -> Result<Acts> {
+        same("norm width", norm.weight.len(), x.len)?;
+        if let Some(bias) = &norm.bias {
+            same("norm bias width", bias.len(), x.len)?;
+        }
+        let acts = self.acts(slot, x.len, columns, weights);
+        self.ops.push(Op::Norm(Norm { x, norm: norm.clone(), acts: acts.clone() }));
+        Ok(acts)
+    }
+
+    /// Quantises `x` for the products with `weights`.
+    pub fn quantize(&mut self, slot: &'static str, x: FloatView, weights: &[&Matrix]) -> Acts {
+        let acts = self.acts(slot, x.len, x.columns, weights);
+        self.ops.push(Op::Quantize(Quantize { x, acts: acts.clone() }));
+        acts
+    }
+
+    /// Matrix products of the same activations, computed as one operation.
+    pub fn matmul(&mut self, acts: &Acts, products: Vec<Product>) -> Result<()> {
+        for product in &products {
+            self.check_product(acts, &product.weight, product.bias.as_deref(), product.out)?;
+        }
+        self.ops.push(Op::Matmul(Matmul { acts: acts.clone(), products }));
+        Ok(())
+    }
+
+    /// `out = activation(gate·x) · (up·x)`, element by element.
+    pub fn gated(&mut self, acts: &Acts, gate: &Matrix, up: &Matrix, activation: Activation, out: FloatView) -> Result<()> {
+        self.check_product(acts, gate, None, out)?;
+        self.check_product(acts, up, None, out)?;
+        self.ops.push(Op::Gated(Gated { acts: acts.clone(), gate: gate.clone(), up: up.clone(), activation, out }));
+        Ok(())
+    }
+
+    fn check_product(&self, acts: &Acts, weight: &Matrix, bias: Option<&[f32]>, out: FloatView) -> Result<()> {
+        same("columns of a matrix and the activations", weight.cols(), acts.k)?;
+        same("rows of a matrix and its output", weight.rows(), out.len)?;
+        if let Some(bias) = bias {
+            same("a bias and the rows of its matrix", bias.len(), weight.rows())?;
+        }
+        let kind = ActKind::for_type(weight.ty());
+        if acts.columns != out.columns || !acts.regions.iter().any(|(have, _)| *have == kind) {
+            return Err(Error::internal(format!("activations were not prepared for {}", weight.ty().name())));
+        }
+        Ok(())
+    }
+
+    /// Head norms, rotary embedding, and the keys and values into the cache.
+    pub fn rotate_store(&mut self, op: RotateStore) -> Result<()> {
+        let kv = self.kv;
+        same("query heads", op.q.len % (kv.key_dim * kv.heads), 0)?;
+        same("key width", op.k.len, kv.heads * kv.key_dim)?;
+        same("value width", op.v.len, kv.heads * kv.value_dim)?;
+        if let Some(rope) = &op.rope {
+            same("rotary table", op.table.map_or(0, |t| t.len), 2 * rope.pairs())?;
+            if 2 * rope.pairs() > kv.key_dim {
+                return Err(Error::invalid_file(format!("{} rotary dimensions in heads of {}", 2 * rope.pairs(), kv.key_dim)));
+            }
+        }
+        for norm in [&op.q_norm, &op.k_norm].into_iter().flatten() {
+            same("head norm", norm.weight.len(), kv.key_dim)?;
+        }
+        if op.layer >= kv.layers {
+            return Err(Error::internal("a layer outside the KV cache"));
+        }
+        self.ops.push(Op::RotateStore(op));
+        Ok(())
+    }
+
+    /// Causal attention over the cache.
+    pub fn attention(&mut self, op: Attention) -> Result<()> {
+        let heads = op.q.len / self.kv.key_dim;
+        same("query heads per KV head", heads % self.kv.heads, 0)?;
+        same("query width", op.q.len, heads * self.kv.key_dim)?;
+        same("attention output", op.out.len, heads * self.kv.value_dim)?;
+        if op.layer >= self.kv.layers {
+            return Err(Error::internal("a layer outside the KV cache"));
+        }
+        self.ops.push(Op::Attention(op));
+        Ok(())
+    }
+
+    /// Ends the program with the output matrix: the logits of the output columns.
+    pub fn finish(mut self, acts: &Acts, output: &Matrix, bias: Option<Arc<[f32]>>) -> Result<Program> {
+        let logits = self.floats_for(output.rows(), Columns::Outputs);
+        self.matmul(acts, vec![Product { weight: output.clone(), bias, out: logits, epilogue: Epilogue::Store }])?;
+        Ok(Program { regions: self.regions, ops: self.ops, kv: self.kv, logits, widest: self.widest })
+    }
+}
+
+fn same(what: &str, a: usize, b: usize) -> Result<()> {
+    if a == b { Ok(()) } else { Err(Error::invalid_file(format!("{what}: {a} and {b} do not fit together"))) }
+}

@@ -1,0 +1,215 @@
+//! Rotary position embedding (Su et al. 2021, arXiv 2104.09864) with what stands around it: head norms before, the cache after.
+
+use std::sync::Arc;
+
+use crate::kernels::kv::{KEY_BLOCK, KvType};
+
+use super::execution::Bound;
+use super::program::FloatView;
+
+/// Which elements of a head are rotated together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RopeStyle {
+    /// (2i, 2i+1): GGUF files of the llama architecture.
+    Interleaved,
+    /// (i, i + pairs): GPT-NeoX, Qwen, Phi.
+    Halves,
+}
+
+/// The rotary embedding of a model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rope {
+    /// Which elements form a pair.
+    pub style: RopeStyle,
+    /// Radians per position of each pair; scaling is already in.
+    pub frequencies: Vec<f64>,
+    /// Factor on cosine and sine.
+    pub magnitude: f32,
+}
+
+impl Rope {
+    /// Rotated pairs of a head.
+    pub fn pairs(&self) -> usize {
+        self.frequencies.len()
+    }
+}
+
+/// Columns per work item of the table.
+const COLUMNS: usize = 16;
+
+/// `out = [cos, sin]` for each pair and column.
+pub(in crate::kernels) struct RopeTable {
+    pub rope: Arc<Rope>,
+    pub out: FloatView,
+}
+
+impl RopeTable {
+    pub fn items(&self, bound: &Bound<'_>) -> usize {
+        bound.columns().div_ceil(COLUMNS)
+    }
+
+    /// # Safety
+    /// As for [`Sequence::run`](crate::base::pool::Sequence::run): the item is claimed, earlier operations are complete.
+    pub unsafe fn run(&self, bound: &Bound<'_>, item: usize) {
+        for column in item * COLUMNS..bound.columns().min((item + 1) * COLUMNS) {
+            // SAFETY: the column belongs to this item alone.
+            let out = unsafe { std::slice::from_raw_parts_mut(bound.arena.floats(self.out, column), self.out.len) };
+            let position = (bound.first + column) as f64;
+            for (pair, frequency) in out.chunks_exact_mut(2).zip(&self.rope.frequencies) {
+                let (sin, cos) = (position * frequency).sin_cos();
+                pair[0] = cos as f32 * self.rope.magnitude;
+                pair[1] = sin as f32 * self.rope.magnitude;
+            }
+        }
+    }
+}
+
+/// An RMS norm over each head (QK-norm).
+#[derive(Clone)]
+pub struct HeadNorm {
+    /// One factor per element of a head.
+    pub weight: Arc<[f32]>,
+    /// Added to the mean square.
+    pub eps: f32,
+}
+
+/// Head norms, rotation of queries and keys in place, keys and values into the cache.
+pub struct RotateStore {
+    /// Layer of the cache.
+    pub layer: usize,
+    /// `[head][key_dim]`
+    pub q: FloatView,
+    /// `[kv head][key_dim]`
+    pub k: FloatView,
+    /// `[kv head][value_dim]`
+    pub v: FloatView,
+    /// Norm of the query heads.
+    pub q_norm: Option<HeadNorm>,
+    /// Norm of the key heads.
+    pub k_norm: Option<HeadNorm>,
+    /// The rotation and its table; none for models without rotary embedding.
+    pub rope: Option<Arc<Rope>>,
+    /// The view made by [`ProgramBuilder::rope_table`](super::ProgramBuilder::rope_table).
+    pub table: Option<FloatView>,
+}
+
+impl RotateStore {
+    /// One item per block of 16 positions, so that no two threads write into one cache line of keys.
+    pub(super) fn items(&self, bound: &Bound<'_>) -> usize {
+        let (first, end) = (bound.first, bound.first + bound.columns());
+        end.div_ceil(KEY_BLOCK) - first / KEY_BLOCK
+    }
+
+    /// # Safety
+    /// As for [`Sequence::run`](crate::base::pool::Sequence::run): the item is claimed, earlier operations are complete.
+    pub(super) unsafe fn run(&self, bound: &Bound<'_>, item: usize) {
+        let block = (bound.first / KEY_BLOCK + item) * KEY_BLOCK;
+        let from = block.max(bound.first);
+        let to = (block + KEY_BLOCK).min(bound.first + bound.columns());
+        for position in from..to {
+            let column = position - bound.first;
+            // SAFETY: the column's heads and the position's cache entries belong to this item alone.
+            unsafe {
+                let table = self.table.map(|t| std::slice::from_raw_parts(bound.arena.floats(t, column).cast_const(), t.len));
+                self.heads(bound, bound.arena.floats(self.q, column), self.q.len, self.q_norm.as_ref(), table);
+                let k = bound.arena.floats(self.k, column);
+                self.heads(bound, k, self.k.len, self.k_norm.as_ref(), table);
+                self.store(bound, k, bound.arena.floats(self.v, column), position);
+            }
+        }
+    }
+
+    /// # Safety
+    /// `heads` has `len` floats that no other thread touches.
+    unsafe fn heads(&self, bound: &Bound<'_>, heads: *mut f32, len: usize, norm: Option<&HeadNorm>, table: Option<&[f32]>) {
+        // SAFETY: the caller's promise.
+        let heads = unsafe { std::slice::from_raw_parts_mut(heads, len) };
+        for head in heads.chunks_exact_mut(bound.kv_shape.key_dim) {
+            if let Some(norm) = norm {
+                // SAFETY: head and weight have key_dim elements (checked by the builder).
+                unsafe { (bound.vector.rms)(head.as_ptr(), norm.weight.as_ptr(), head.as_mut_ptr(), head.len(), norm.eps) };
+            }
+            if let (Some(rope), Some(table)) = (&self.rope, table) {
+                rotate(rope.style, head, table);
+            }
+        }
+    }
+
+    /// # Safety
+    /// The cache entries of `position` are touched by no other thread; `k` and `v` have the widths of the cache.
+    unsafe fn store(&self, bound: &Bound<'_>, k: *const f32, v: *const f32, position: usize) {
+        let (shape, layout) = (bound.kv_shape, bound.kv_layout);
+        let key_at = position / KEY_BLOCK * shape.key_dim * KEY_BLOCK + position % KEY_BLOCK;
+        let value_at = position * layout.value_stride;
+        for head in 0..shape.heads {
+            // SAFETY: the session checked that the position is below the capacity of the cache.
+            unsafe {
+                let keys = bound.kv.add(layout.keys(self.layer, head) + key_at * layout.ty.bytes());
+                let values = bound.kv.add(layout.values(self.layer, head) + value_at * layout.ty.bytes());
+                let (k, v) = (k.add(head * shape.key_dim), v.add(head * shape.value_dim));
+                match layout.ty {
+                    KvType::F16 => {
+                        (bound.vector.to_f16)(v, values.cast(), shape.value_dim);
+                        let mut half = [0u16; KEY_BLOCK];
+                        for start in (0..shape.key_dim).step_by(KEY_BLOCK) {
+                            let n = KEY_BLOCK.min(shape.key_dim - start);
+                            (bound.vector.to_f16)(k.add(start), half.as_mut_ptr(), n);
+                            for (i, &x) in half[..n].iter().enumerate() {
+                                *keys.cast::<u16>().add((start + i) * KEY_BLOCK) = x;
+                            }
+                        }
+                    }
+                    KvType::Bf16 => {
+                        for d in 0..shape.key_dim {
+                            *keys.cast::<u16>().add(d * KEY_BLOCK) = half::bf16::from_f32(*k.add(d)).to_bits();
+                        }
+                        for d in 0..shape.value_dim {
+                            *values.cast::<u16>().add(d) = half::bf16::from_f32(*v.add(d)).to_bits();
+                        }
+                    }
+                    KvType::F32 => {
+                        for d in 0..shape.key_dim {
+                            *keys.cast::<f32>().add(d * KEY_BLOCK) = *k.add(d);
+                        }
+                        std::ptr::copy_nonoverlapping(v, values.cast(), shape.value_dim);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Rotates the pairs of `head` by the angles of `table` (cosine, sine per pair).
+fn rotate(style: RopeStyle, head: &mut [f32], table: &[f32]) {
+    let turn = |a: f32, b: f32, cos: f32, sin: f32| (a * cos - b * sin, a * sin + b * cos);
+    match style {
+        RopeStyle::Interleaved => {
+            for (pair, angle) in head.chunks_exact_mut(2).zip(table.chunks_exact(2)) {
+                (pair[0], pair[1]) = turn(pair[0], pair[1], angle[0], angle[1]);
+            }
+        }
+        RopeStyle::Halves => {
+            let pairs = table.len() / 2;
+            let (low, high) = head.split_at_mut(pairs);
+            for ((a, b), angle) in low.iter_mut().zip(high).zip(table.chunks_exact(2)) {
+                (*a, *b) = turn(*a, *b, angle[0], angle[1]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_styles_turn_pairs_and_leave_the_rest() {
+        let table = [0.0, 1.0, 1.0, 0.0]; // a quarter turn, no turn
+        let mut head = [1.0, 2.0, 3.0, 4.0, 5.0];
+        rotate(RopeStyle::Interleaved, &mut head, &table);
+        assert_eq!(head, [-2.0, 1.0, 3.0, 4.0, 5.0]);
+        let mut head = [1.0, 2.0, 3.0, 4.0, 5.0];
+        rotate(RopeStyle::Halves, &mut head, &table);
+        assert_eq!(head, [-3.0, 2.0, 1.0, 4.0, 5.0]);
+    }
+}

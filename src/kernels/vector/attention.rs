@@ -1,0 +1,332 @@
+//! Causal attention of a few query rows over one KV head.
+//!
+//! For row r at position p and query q: `s_j = scale · Σ_d q_d · k_jd` over j ≤ p, `out = Σ_j softmax(s)_j · v_j`.
+//!
+//! The cached positions are walked in chunks of [`CHUNK`], counted from position 0. Each chunk is reduced on its own (its
+//! maximum m, the sum l of e^(s−m), the vector o = Σ e^(s−m)·v) and merged into the running m, l, o in ascending order (online softmax:
+//! Milakov and Gimelshein 2018, arXiv 1805.02867). Within a chunk a score is one chain over d, o_d one chain over j, and l sixteen
+//! lanes by j mod 16. None of that depends on how many rows are computed together, so prefill and decode give equal bits.
+
+use crate::kernels::kv::KEY_BLOCK;
+
+use super::lanes::{LANES, Lanes};
+
+/// Positions that are reduced together.
+pub const CHUNK: usize = 256;
+
+/// Rows per tile that the kernel handles at once.
+const ROWS: usize = 4;
+
+/// How elements of the cache become f32 lanes.
+pub trait KvElement {
+    /// Bytes of an element.
+    const BYTES: usize;
+    /// 16 elements from `from` as floats.
+    ///
+    /// # Safety
+    /// As for [`Lanes::load`].
+    unsafe fn load<V: Lanes>(from: *const u8) -> V;
+}
+
+/// IEEE half precision.
+pub struct F16;
+/// bfloat16.
+pub struct Bf16;
+/// IEEE single precision.
+pub struct F32;
+
+impl KvElement for F16 {
+    const BYTES: usize = 2;
+    #[inline(always)]
+    unsafe fn load<V: Lanes>(from: *const u8) -> V {
+        // SAFETY: passed on.
+        unsafe { V::load_f16(from.cast()) }
+    }
+}
+impl KvElement for Bf16 {
+    const BYTES: usize = 2;
+    #[inline(always)]
+    unsafe fn load<V: Lanes>(from: *const u8) -> V {
+        // SAFETY: passed on.
+        unsafe { V::load_bf16(from.cast()) }
+    }
+}
+impl KvElement for F32 {
+    const BYTES: usize = 4;
+    #[inline(always)]
+    unsafe fn load<V: Lanes>(from: *const u8) -> V {
+        // SAFETY: passed on.
+        unsafe { V::load(from.cast()) }
+    }
+}
+
+/// The query rows of one KV head over a few columns (positions).
+#[derive(Debug, Clone, Copy)]
+pub struct AttentionTile {
+    /// First query head of the group, first column: `[column][group][key_dim]` with `q_stride` floats between columns.
+    pub q: *const f32,
+    /// Floats between columns of `q`.
+    pub q_stride: usize,
+    /// `[column][group][value_dim]` with `out_stride` floats between columns.
+    pub out: *mut f32,
+    /// Floats between columns of `out`.
+    pub out_stride: usize,
+    /// Query heads that share the KV head.
+    pub group: usize,
+    /// Elements of a key.
+    pub key_dim: usize,
+    /// Elements of a value.
+    pub value_dim: usize,
+    /// Columns of the tile.
+    pub columns: usize,
+    /// Position of the first column; column c attends to positions 0 ..= first + c.
+    pub first: usize,
+    /// Keys of the head, `[block][key_dim][16]`.
+    pub keys: *const u8,
+    /// Values of the head, `[position][value_stride]`.
+    pub values: *const u8,
+    /// Elements between values.
+    pub value_stride: usize,
+    /// Factor on the scores, 1/√key_dim as a rule.
+    pub scale: f32,
+}
+
+/// Floats of scratch that a tile of `rows` rows needs.
+pub fn scratch_floats(rows: usize, value_stride: usize) -> usize {
+    let rows = rows.next_multiple_of(ROWS);
+    // scores of one chunk for ROWS rows, one chunk's o for ROWS rows, running o, m and l for all rows
+    ROWS * CHUNK + ROWS * value_stride + rows * value_stride + 2 * rows
+}
+
+/// Computes the tile.
+///
+/// # Safety
+/// As for [`Lanes`]; the pointers of `tile` are valid for the shapes it states, keys and values up to position
+/// `first + columns` rounded up to 16; `scratch` has [`scratch_floats`] floats for `columns · group` rows; nothing overlaps `out`.
+#[inline(always)]
+pub unsafe fn attend<V: Lanes, E: KvElement>(tile: &AttentionTile, scratch: *mut f32) {
+    let rows = tile.columns * tile.group;
+    let padded = rows.next_multiple_of(ROWS);
+    // SAFETY: the layout of scratch_floats; row and column indices stay below rows and columns.
+    unsafe {
+        let scores = scratch;
+        let part = scores.add(ROWS * CHUNK);
+        let running = part.add(ROWS * tile.value_stride);
+        let maxima = running.add(padded * tile.value_stride);
+        let sums = maxima.add(padded);
+        std::ptr::write_bytes(running, 0, padded * tile.value_stride);
+        for row in 0..rows {
+            *maxima.add(row) = f32::NEG_INFINITY;
+            *sums.add(row) = 0.0;
+        }
+        let end = tile.first + tile.columns;
+        let mut start = 0;
+        while start < end {
+            let mut row = 0;
+            while row < rows {
+                let count = (rows - row).min(ROWS);
+                // Positions of this chunk that each row sees.
+                let mut limits = [0usize; ROWS];
+                for (r, limit) in limits.iter_mut().enumerate().take(count) {
+                    let seen = tile.first + (row + r) / tile.group + 1;
+                    *limit = seen.saturating_sub(start).min(CHUNK);
+                }
+                if limits[count - 1] > 0 {
+                    match count {
+                        4 => rows_of_chunk::<V, E, 4, 2>(tile, start, row, &limits, scores, part),
+                        3 => rows_of_chunk::<V, E, 3, 2>(tile, start, row, &limits, scores, part),
+                        2 => rows_of_chunk::<V, E, 2, 4>(tile, start, row, &limits, scores, part),
+                        _ => rows_of_chunk::<V, E, 1, 8>(tile, start, row, &limits, scores, part),
+                    }
+                    for (r, &limit) in limits.iter().enumerate().take(count) {
+                        if limit > 0 {
+                            let (m, l) = (maxima.add(row + r), sums.add(row + r));
+                            let o = running.add((row + r) * tile.value_stride);
+                            merge::<V>(m, l, o, scores.add(r * CHUNK), part.add(r * tile.value_stride), tile.value_stride);
+                        }
+                    }
+                }
+                row += ROWS;
+            }
+            start += CHUNK;
+        }
+        for row in 0..rows {
+            let out = tile.out.add(row / tile.group * tile.out_stride + row % tile.group * tile.value_dim);
+            let o = running.add(row * tile.value_stride);
+            let inverse = V::splat(1.0 / *sums.add(row));
+            let mut d = 0;
+            while d < tile.value_dim {
+                let n = (tile.value_dim - d).min(LANES);
+                let v = V::load(o.add(d)).mul(inverse);
+                if n == LANES { v.store(out.add(d)) } else { v.store_first(out.add(d), n) }
+                d += LANES;
+            }
+        }
+    }
+}
+
+/// One chunk of R rows, first row `row`: leaves e^(s−m) in `scores[r][..]` with m and l in its first two elements, and o in `part[r]`.
+/// Works on B blocks of 16 positions at once so that the chains hide each other's latency.
+#[inline(always)]
+unsafe fn rows_of_chunk<V: Lanes, E: KvElement, const R: usize, const B: usize>(
+    tile: &AttentionTile,
+    start: usize,
+    row: usize,
+    limits: &[usize; ROWS],
+    scores: *mut f32,
+    part: *mut f32,
+) {
+    let mut q = [std::ptr::null::<f32>(); R];
+    // SAFETY: rows are below columns · group; blocks below the limit rounded up to 16; score indices below CHUNK.
+    unsafe {
+        for (r, q) in q.iter_mut().enumerate() {
+            *q = tile.q.add((row + r) / tile.group * tile.q_stride + (row + r) % tile.group * tile.key_dim);
+        }
+        let longest = limits[R - 1];
+        let blocks = longest.div_ceil(KEY_BLOCK);
+        let block_bytes = tile.key_dim * KEY_BLOCK * E::BYTES;
+        let keys = tile.keys.add(start / KEY_BLOCK * block_bytes);
+        let mut block = 0;
+        while block + B <= blocks {
+            score_blocks::<V, E, R, B>(&q, keys.add(block * block_bytes), block_bytes, tile, scores.add(block * KEY_BLOCK));
+            block += B;
+        }
+        while block < blocks {
+            score_blocks::<V, E, R, 1>(&q, keys.add(block * block_bytes), block_bytes, tile, scores.add(block * KEY_BLOCK));
+            block += 1;
+        }
+        let mut totals = [(0.0f32, 0.0f32); R];
+        for r in 0..R {
+            if limits[r] == 0 {
+                continue;
+            }
+            let s = scores.add(r * CHUNK);
+            for j in limits[r]..blocks * KEY_BLOCK {
+                *s.add(j) = f32::NEG_INFINITY;
+            }
+            let mut top = V::load(s);
+            for b in 1..blocks {
+                top = V::load(s.add(b * LANES)).max(top);
+            }
+            let m = top.max_lane();
+            let mut sum = V::splat(0.0);
+            for b in 0..blocks {
+                let p = V::load(s.add(b * LANES)).sub(V::splat(m)).exp();
+                p.store(s.add(b * LANES));
+                sum = sum.add(p);
+            }
+            totals[r] = (m, sum.sum());
+        }
+        let mut d = 0;
+        let vectors = tile.value_stride / LANES;
+        while d + 4 <= vectors {
+            weigh::<V, E, R, 4>(tile, start, limits, scores, part, d);
+            d += 4;
+        }
+        while d < vectors {
+            weigh::<V, E, R, 1>(tile, start, limits, scores, part, d);
+            d += 1;
+        }
+        for (r, (m, l)) in totals.into_iter().enumerate() {
+            *scores.add(r * CHUNK) = m;
+            *scores.add(r * CHUNK + 1) = l;
+        }
+    }
+}
+
+/// `scores[r][16·b ..] = scale · Σ_d q[r][d] · K[b][d]` for B blocks.
+#[inline(always)]
+unsafe fn score_blocks<V: Lanes, E: KvElement, const R: usize, const B: usize>(
+    q: &[*const f32; R],
+    keys: *const u8,
+    block_bytes: usize,
+    tile: &AttentionTile,
+    scores: *mut f32,
+) {
+    // SAFETY: the caller's ranges.
+    unsafe {
+        let mut acc = [[V::splat(0.0); B]; R];
+        for d in 0..tile.key_dim {
+            let mut k = [V::splat(0.0); B];
+            for (b, k) in k.iter_mut().enumerate() {
+                *k = E::load::<V>(keys.add(b * block_bytes + d * KEY_BLOCK * E::BYTES));
+            }
+            for r in 0..R {
+                let x = V::splat(*q[r].add(d));
+                for b in 0..B {
+                    acc[r][b] = x.fma(k[b], acc[r][b]);
+                }
+            }
+        }
+        for (r, row) in acc.into_iter().enumerate() {
+            for (b, s) in row.into_iter().enumerate() {
+                s.mul(V::splat(tile.scale)).store(scores.add(r * CHUNK + b * KEY_BLOCK));
+            }
+        }
+    }
+}
+
+/// `part[r][16·d ..] = Σ_j p[r][j] · V[j]` for N vectors of 16 value elements, j ascending to each row's own limit.
+#[inline(always)]
+unsafe fn weigh<V: Lanes, E: KvElement, const R: usize, const N: usize>(
+    tile: &AttentionTile,
+    start: usize,
+    limits: &[usize; ROWS],
+    scores: *const f32,
+    part: *mut f32,
+    d: usize,
+) {
+    // SAFETY: the caller's ranges; limits ascend with the row.
+    unsafe {
+        let values = tile.values.add((start * tile.value_stride + d * LANES) * E::BYTES);
+        let step = tile.value_stride * E::BYTES;
+        let mut acc = [[V::splat(0.0); N]; R];
+        for j in 0..limits[0] {
+            let mut v = [V::splat(0.0); N];
+            for (n, v) in v.iter_mut().enumerate() {
+                *v = E::load::<V>(values.add(j * step + n * LANES * E::BYTES));
+            }
+            for r in 0..R {
+                let p = V::splat(*scores.add(r * CHUNK + j));
+                for n in 0..N {
+                    acc[r][n] = p.fma(v[n], acc[r][n]);
+                }
+            }
+        }
+        for r in 0..R {
+            for j in limits[0]..limits[r] {
+                let p = V::splat(*scores.add(r * CHUNK + j));
+                for n in 0..N {
+                    acc[r][n] = p.fma(E::load::<V>(values.add(j * step + n * LANES * E::BYTES)), acc[r][n]);
+                }
+            }
+            for n in 0..N {
+                acc[r][n].store(part.add(r * tile.value_stride + (d + n) * LANES));
+            }
+        }
+    }
+}
+
+/// Merges a chunk (m and l at the start of `chunk`, o in `part`) into the running maximum, sum and vector.
+#[inline(always)]
+unsafe fn merge<V: Lanes>(m: *mut f32, l: *mut f32, o: *mut f32, chunk: *const f32, part: *const f32, n: usize) {
+    // SAFETY: the caller's ranges; n is a multiple of 16.
+    unsafe {
+        let (m_chunk, l_chunk) = (*chunk, *chunk.add(1));
+        let top = if m_chunk > *m { m_chunk } else { *m };
+        let mut factors = [0.0f32; LANES];
+        let mut exponents = [0.0f32; LANES];
+        exponents[0] = *m - top;
+        exponents[1] = m_chunk - top;
+        V::load(exponents.as_ptr()).exp().store(factors.as_mut_ptr());
+        let (old, new) = (factors[0], factors[1]);
+        *m = top;
+        *l = (*l).mul_add(old, l_chunk * new);
+        let mut d = 0;
+        while d < n {
+            let merged = V::load(o.add(d)).fma(V::splat(old), V::load(part.add(d)).mul(V::splat(new)));
+            merged.store(o.add(d));
+            d += LANES;
+        }
+    }
+}

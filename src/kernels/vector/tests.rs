@@ -1,0 +1,221 @@
+//! Every instruction set against the portable one (equal bits) and against f64 (close).
+
+use super::attention::{AttentionTile, scratch_floats};
+use super::*;
+use crate::kernels::kv::{KvLayout, KvShape};
+
+/// Reproducible floats in −1..1 (a linear congruential generator is random enough here).
+fn noise(seed: u64, n: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    (0..n)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            ((state >> 40) as f32 / (1u64 << 23) as f32) - 1.0
+        })
+        .collect()
+}
+
+fn bits(x: &[f32]) -> Vec<u32> {
+    x.iter().map(|v| v.to_bits()).collect()
+}
+
+fn tables() -> Vec<(Isa, &'static VectorOps)> {
+    Isa::available().into_iter().map(|isa| (isa, VectorOps::for_isa(isa))).collect()
+}
+
+/// Runs `f` on every table and asserts that all give the bits of the portable one, which are returned.
+fn same_bits(f: impl Fn(&VectorOps) -> Vec<f32>) -> Vec<f32> {
+    let reference = f(VectorOps::for_isa(Isa::Portable));
+    for (isa, ops) in tables() {
+        assert_eq!(bits(&f(ops)), bits(&reference), "{}", isa.name());
+    }
+    reference
+}
+
+fn assert_close(got: &[f32], expected: impl Iterator<Item = f64>, tolerance: f64) {
+    for (i, (&g, e)) in got.iter().zip(expected).enumerate() {
+        assert!((f64::from(g) - e).abs() <= tolerance * (1.0 + e.abs()), "element {i}: {g} for {e}");
+    }
+}
+
+#[test]
+fn norms() {
+    for n in [1, 15, 16, 17, 48, 100, 896] {
+        let (x, w, b) = (noise(1, n), noise(2, n), noise(3, n));
+        let got = same_bits(|ops| {
+            let mut y = vec![0.0; n];
+            // SAFETY: n elements each; the table is of an available instruction set.
+            unsafe { (ops.rms)(x.as_ptr(), w.as_ptr(), y.as_mut_ptr(), n, 1e-5) };
+            y
+        });
+        let mean = x.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / n as f64;
+        assert_close(&got, (0..n).map(|i| f64::from(x[i]) / (mean + 1e-5).sqrt() * f64::from(w[i])), 1e-6);
+
+        let got = same_bits(|ops| {
+            let mut y = vec![0.0; n];
+            // SAFETY: as above.
+            unsafe { (ops.layer)(x.as_ptr(), w.as_ptr(), b.as_ptr(), y.as_mut_ptr(), n, 1e-5) };
+            y
+        });
+        let mean = x.iter().map(|&v| f64::from(v)).sum::<f64>() / n as f64;
+        let variance = x.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n as f64;
+        let expected = (0..n).map(|i| (f64::from(x[i]) - mean) / (variance + 1e-5).sqrt() * f64::from(w[i]) + f64::from(b[i]));
+        // One element has variance 0: the rounding of the mean is all there is, divided by √eps.
+        assert_close(&got, expected, if n == 1 { 1e-4 } else { 3e-6 });
+    }
+}
+
+#[test]
+fn activation_functions() {
+    let mut gate: Vec<f32> = noise(4, 200).iter().map(|x| x * 30.0).collect();
+    gate.extend([0.0, -0.0, 100.0, -100.0, 1e30, -1e30, f32::INFINITY]);
+    let up = noise(5, gate.len());
+    let got = same_bits(|ops| {
+        let mut y = vec![0.0; gate.len()];
+        // SAFETY: equal lengths; the table is of an available instruction set.
+        unsafe { (ops.silu_mul)(gate.as_ptr(), up.as_ptr(), y.as_mut_ptr(), gate.len()) };
+        y
+    });
+    let silu = |x: f64| x / (1.0 + (-x).exp());
+    let expected = gate.iter().zip(&up).map(|(&g, &u)| silu(f64::from(g)) * f64::from(u));
+    assert_close(&got[..206], expected.take(206), 1e-6);
+
+    let got = same_bits(|ops| {
+        let mut y = gate.clone();
+        // SAFETY: as above.
+        unsafe { (ops.gelu)(y.as_mut_ptr(), y.len()) };
+        y
+    });
+    let gelu = |x: f64| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x)).tanh());
+    assert_close(&got[..200], gate.iter().take(200).map(|&g| gelu(f64::from(g))), 1e-6);
+
+    let nan = same_bits(|ops| {
+        let mut y = vec![f32::NAN; 3];
+        // SAFETY: as above.
+        unsafe { (ops.gelu)(y.as_mut_ptr(), 3) };
+        y.iter().map(|v| if v.is_nan() { 1.0 } else { 0.0 }).collect()
+    });
+    assert_eq!(nan, [1.0; 3]);
+}
+
+#[test]
+fn half_floats_round_to_even() {
+    let x: Vec<f32> = noise(6, 37).iter().map(|v| v * 70000.0).chain([1e-7, 65504.0, 65520.0, f32::INFINITY]).collect();
+    for (isa, ops) in tables() {
+        let mut y = vec![0u16; x.len()];
+        // SAFETY: equal lengths.
+        unsafe { (ops.to_f16)(x.as_ptr(), y.as_mut_ptr(), x.len()) };
+        let expected: Vec<u16> = x.iter().map(|&v| half::f16::from_f32(v).to_bits()).collect();
+        assert_eq!(y, expected, "{}", isa.name());
+    }
+}
+
+/// One KV head with random contents, and queries for `columns` columns from `first` on.
+struct Head {
+    layout: KvLayout,
+    memory: Vec<u8>,
+    keys: Vec<Vec<f32>>,
+    values: Vec<Vec<f32>>,
+    q: Vec<f32>,
+    group: usize,
+    key_dim: usize,
+    value_dim: usize,
+}
+
+impl Head {
+    fn new(ty: KvType, key_dim: usize, value_dim: usize, group: usize, positions: usize) -> Self {
+        let shape = KvShape { layers: 1, heads: 1, key_dim, value_dim };
+        let layout = KvLayout::new(shape, ty, positions).unwrap();
+        let mut memory = vec![0u8; layout.bytes(1).unwrap()];
+        let cut = |x: f32| match ty {
+            KvType::F16 => half::f16::from_f32(x).to_f32(),
+            KvType::Bf16 => half::bf16::from_f32(x).to_f32(),
+            KvType::F32 => x,
+        };
+        let mut put = |offset: usize, x: f32| match ty {
+            KvType::F16 => memory[offset..offset + 2].copy_from_slice(&half::f16::from_f32(x).to_bits().to_le_bytes()),
+            KvType::Bf16 => memory[offset..offset + 2].copy_from_slice(&half::bf16::from_f32(x).to_bits().to_le_bytes()),
+            KvType::F32 => memory[offset..offset + 4].copy_from_slice(&x.to_le_bytes()),
+        };
+        let (mut keys, mut values) = (vec![], vec![]);
+        for p in 0..positions {
+            let k: Vec<f32> = noise(100 + p as u64, key_dim).into_iter().map(|x| cut(x * 3.0)).collect();
+            let v: Vec<f32> = noise(9000 + p as u64, value_dim).into_iter().map(cut).collect();
+            for (d, &x) in k.iter().enumerate() {
+                put(layout.keys(0, 0) + (p / 16 * key_dim * 16 + d * 16 + p % 16) * ty.bytes(), x);
+            }
+            for (d, &x) in v.iter().enumerate() {
+                put(layout.values(0, 0) + (p * layout.value_stride + d) * ty.bytes(), x);
+            }
+            keys.push(k);
+            values.push(v);
+        }
+        let q = noise(7, positions * group * key_dim);
+        Self { layout, memory, keys, values, q, group, key_dim, value_dim }
+    }
+
+    /// The outputs of columns `first..first + columns`, computed in tiles of `tile` columns.
+    fn attend(&self, ops: &VectorOps, first: usize, columns: usize, tile: usize) -> Vec<f32> {
+        let out_stride = self.group * self.value_dim;
+        let mut out = vec![0.0; columns * out_stride];
+        let mut scratch = vec![f32::NAN; scratch_floats(tile * self.group, self.layout.value_stride)];
+        for start in (0..columns).step_by(tile) {
+            let args = AttentionTile {
+                q: self.q[(first + start) * self.group * self.key_dim..].as_ptr(),
+                q_stride: self.group * self.key_dim,
+                out: out[start * out_stride..].as_mut_ptr(),
+                out_stride,
+                group: self.group,
+                key_dim: self.key_dim,
+                value_dim: self.value_dim,
+                columns: tile.min(columns - start),
+                first: first + start,
+                keys: self.memory[self.layout.keys(0, 0)..].as_ptr(),
+                values: self.memory[self.layout.values(0, 0)..].as_ptr(),
+                value_stride: self.layout.value_stride,
+                scale: 1.0 / (self.key_dim as f32).sqrt(),
+            };
+            // SAFETY: the layout is that of the memory, and out and scratch have the sizes that the contract asks for.
+            unsafe { ops.attend(self.layout.ty)(&args, scratch.as_mut_ptr()) };
+        }
+        out
+    }
+
+    fn reference(&self, position: usize, g: usize) -> Vec<f64> {
+        let q = &self.q[(position * self.group + g) * self.key_dim..][..self.key_dim];
+        let scores: Vec<f64> = self.keys[..=position]
+            .iter()
+            .map(|k| k.iter().zip(q).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>() / (self.key_dim as f64).sqrt())
+            .collect();
+        let top = scores.iter().copied().fold(f64::MIN, f64::max);
+        let weights: Vec<f64> = scores.iter().map(|s| (s - top).exp()).collect();
+        let total: f64 = weights.iter().sum();
+        (0..self.value_dim).map(|d| weights.iter().zip(&self.values).map(|(w, v)| w * f64::from(v[d])).sum::<f64>() / total).collect()
+    }
+}
+
+#[test]
+fn attention_matches_f64_and_all_instruction_sets() {
+    for ty in [KvType::F16, KvType::Bf16, KvType::F32] {
+        for (key_dim, value_dim, group) in [(8, 8, 2), (64, 64, 8), (80, 80, 1), (128, 128, 2), (20, 33, 3)] {
+            let head = Head::new(ty, key_dim, value_dim, group, 600);
+            for (first, columns) in [(0, 1), (0, 5), (250, 20), (599, 1)] {
+                let got = same_bits(|ops| head.attend(ops, first, columns, columns));
+                let expected = (first..first + columns).flat_map(|p| (0..group).flat_map(move |g| vec![(p, g)]));
+                let expected: Vec<f64> = expected.flat_map(|(p, g)| head.reference(p, g)).collect();
+                assert_close(&got, expected.into_iter(), 3e-6);
+            }
+        }
+    }
+}
+
+#[test]
+fn attention_does_not_depend_on_the_tile() {
+    let head = Head::new(KvType::F16, 64, 64, 3, 530);
+    for (_, ops) in tables() {
+        let whole = head.attend(ops, 0, 530, 530);
+        for tile in [1, 2, 7, 32] {
+            assert_eq!(bits(&head.attend(ops, 0, 530, tile)), bits(&whole));
+        }
+    }
+}

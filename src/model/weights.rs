@@ -1,0 +1,115 @@
+//! Typed, checked access to the tensors of a file. Matrices stay where they are mapped; vectors become f32.
+
+#![forbid(unsafe_code)]
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::base::{Error, MemoryBudget, MemoryCategory, Reservation, Result};
+use crate::format::{ModelFile, TensorInfo};
+use crate::kernels::Matrix;
+use crate::quant;
+
+/// The tensors of a file, with a note of which were taken, so that a tensor nobody computes with is an error and not a silent
+/// difference.
+pub struct Weights<'a> {
+    file: &'a ModelFile,
+    budget: &'a Arc<MemoryBudget>,
+    taken: HashSet<&'a str>,
+    private: Vec<Reservation>,
+}
+
+impl<'a> Weights<'a> {
+    /// Access to the tensors of `file`.
+    pub fn new(file: &'a ModelFile, budget: &'a Arc<MemoryBudget>) -> Self {
+        Self { file, budget, taken: HashSet::new(), private: vec![] }
+    }
+
+    /// Whether the file has a tensor `name`.
+    pub fn contains(&self, name: &str) -> bool {
+        self.file.tensor(name).is_some()
+    }
+
+    /// The matrix `name` (rows, cols).
+    ///
+    /// # Errors
+    /// `InvalidFile` where it is missing or has another shape, `Unsupported` where its type can't be computed with.
+    pub fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Result<Matrix> {
+        self.optional_matrix(name, rows, cols)?.ok_or_else(|| missing(name))
+    }
+
+    /// As [`matrix`](Self::matrix), `None` where the file has no such tensor.
+    ///
+    /// # Errors
+    /// As for [`matrix`](Self::matrix).
+    pub fn optional_matrix(&mut self, name: &str, rows: usize, cols: usize) -> Result<Option<Matrix>> {
+        let Some(tensor) = self.take(name) else { return Ok(None) };
+        expect_dims(tensor, &[cols as u64, rows as u64])?;
+        Matrix::new(tensor.ty, rows, cols, tensor.data.clone()).map(Some).map_err(|error| error.at(format!("tensor '{name}'")))
+    }
+
+    /// The vector `name` of `len` elements, in f32.
+    ///
+    /// # Errors
+    /// As for [`matrix`](Self::matrix), and `OutOfMemory`.
+    pub fn vector(&mut self, name: &str, len: usize) -> Result<Arc<[f32]>> {
+        self.optional_vector(name, len)?.ok_or_else(|| missing(name))
+    }
+
+    /// As [`vector`](Self::vector), `None` where the file has no such tensor.
+    ///
+    /// # Errors
+    /// As for [`vector`](Self::vector).
+    pub fn optional_vector(&mut self, name: &str, len: usize) -> Result<Option<Arc<[f32]>>> {
+        let Some(tensor) = self.take(name) else { return Ok(None) };
+        expect_dims(tensor, &[len as u64])?;
+        self.private.push(self.budget.reserve(MemoryCategory::WeightsPrivate, (len * size_of::<f32>()) as u64)?);
+        let mut values = vec![0.0f32; len];
+        quant::decode_row(tensor.ty, &tensor.data, &mut values).map_err(|error| error.at(format!("tensor '{name}'")))?;
+        Ok(Some(values.into()))
+    }
+
+    /// Rows of the matrix `name`, whatever its number of columns: the size of the vocabulary comes from the embedding.
+    ///
+    /// # Errors
+    /// `InvalidFile` where it is missing or no matrix.
+    pub fn rows(&self, name: &str) -> Result<usize> {
+        let tensor = self.file.tensor(name).ok_or_else(|| missing(name))?;
+        match tensor.dims[..] {
+            [_, rows] => usize::try_from(rows).map_err(|_| Error::invalid_file(format!("tensor '{name}': {rows} rows"))),
+            _ => Err(Error::invalid_file(format!("tensor '{name}': shape {:?}, expected a matrix", tensor.dims))),
+        }
+    }
+
+    /// Ends the access: the memory taken for vectors.
+    ///
+    /// # Errors
+    /// `Unsupported` where a tensor was not taken: the model computes something that the architecture here does not.
+    pub fn finish(self) -> Result<Vec<Reservation>> {
+        match self.file.tensors.iter().find(|tensor| !self.taken.contains(tensor.name.as_str())) {
+            Some(tensor) => Err(Error::unsupported(format!("tensor '{}' has no place in this architecture", tensor.name))),
+            None => Ok(self.private),
+        }
+    }
+
+    fn take(&mut self, name: &str) -> Option<&'a TensorInfo> {
+        let tensor = self.file.tensor(name)?;
+        self.taken.insert(&tensor.name);
+        Some(tensor)
+    }
+}
+
+fn missing(name: &str) -> Error {
+    Error::invalid_file(format!("tensor '{name}' is missing"))
+}
+
+/// Checks a shape; trailing ones in the file do not matter.
+fn expect_dims(tensor: &TensorInfo, expected: &[u64]) -> Result<()> {
+    let given = &tensor.dims;
+    let fits = given.len() >= expected.len() && given[..expected.len()] == *expected && given[expected.len()..].iter().all(|&d| d == 1);
+    if fits {
+        Ok(())
+    } else {
+        Err(Error::invalid_file(format!("tensor '{}': shape {given:?}, expected {expected:?}", tensor.name)))
+    }
+}

@@ -1,0 +1,133 @@
+//! Floor 3: what the models and sessions of one host share: worker threads, memory budget, instruction set, log sink, metrics.
+//!
+//! Nothing is global: two runtimes in one process know nothing of each other.
+
+#![forbid(unsafe_code)]
+
+mod log;
+
+use std::sync::Arc;
+
+use crate::base::{Error, MemoryBudget, Pool, Result};
+use crate::kernels::{Isa, Kernels};
+
+pub use log::{LogLevel, LogSink};
+
+/// How many threads work on a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Threads {
+    /// One per processor that the process may use.
+    #[default]
+    All,
+    /// The calling thread alone; the runtime starts no thread.
+    CallerOnly,
+    /// So many in all, the calling thread among them.
+    Count(usize),
+}
+
+/// Options of a runtime.
+#[derive(Default)]
+pub struct RuntimeOptions {
+    /// Threads per step.
+    pub threads: Threads,
+    /// Limit on private memory in bytes; none by default.
+    pub memory_limit: Option<u64>,
+    /// Instruction set to use instead of the best that the processor has.
+    pub isa: Option<Isa>,
+    /// Where messages go; nowhere by default.
+    pub log: Option<LogSink>,
+}
+
+struct Inner {
+    pool: Pool,
+    budget: Arc<MemoryBudget>,
+    kernels: Kernels,
+    log: Option<LogSink>,
+}
+
+/// A runtime. Clones share it; it ends, its threads joined, with the last clone, model and session.
+///
+/// Thread-safe.
+#[derive(Clone)]
+pub struct Runtime(Arc<Inner>);
+
+impl Runtime {
+    /// Starts the worker threads.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a number of threads out of range, `Unsupported` for an instruction set that the processor lacks, `Io`
+    /// where the system refuses a thread.
+    pub fn new(options: RuntimeOptions) -> Result<Self> {
+        let threads = match options.threads {
+            Threads::All => std::thread::available_parallelism().map_or(1, |n| n.get()).min(1024),
+            Threads::CallerOnly => 1,
+            Threads::Count(n) => n,
+        };
+        let isa = options.isa.unwrap_or_else(Isa::detect);
+        let kernels = Kernels::for_isa(isa)
+            .ok_or_else(|| Error::unsupported(format!("instruction set {} is not available on this processor", isa.name())))?;
+        let runtime = Self(Arc::new(Inner {
+            pool: Pool::new(threads)?,
+            budget: MemoryBudget::new(options.memory_limit.unwrap_or(u64::MAX)),
+            kernels,
+            log: options.log,
+        }));
+        runtime.log(LogLevel::Info, || format!("runtime: {threads} threads, instruction set {}", isa.name()));
+        Ok(runtime)
+    }
+
+    /// Threads that work on a step.
+    pub fn threads(&self) -> usize {
+        self.0.pool.threads()
+    }
+
+    /// The instruction set in use.
+    pub fn isa(&self) -> Isa {
+        self.0.kernels.isa()
+    }
+
+    /// The memory budget with its accounting.
+    pub fn budget(&self) -> &Arc<MemoryBudget> {
+        &self.0.budget
+    }
+
+    /// Sends a message to the host's sink, if it gave one; the text is made only then.
+    pub fn log(&self, level: LogLevel, message: impl FnOnce() -> String) {
+        if let Some(sink) = &self.0.log
+            && sink.wants(level)
+        {
+            sink.send(level, &message());
+        }
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.0.pool
+    }
+
+    pub(crate) fn kernels(&self) -> Kernels {
+        self.0.kernels
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use parking_lot::Mutex;
+
+    #[test]
+    fn silent_unless_asked() {
+        let lines = Arc::new(Mutex::new(vec![]));
+        let sink = Arc::clone(&lines);
+        let options = RuntimeOptions {
+            threads: Threads::CallerOnly,
+            isa: Some(Isa::Portable),
+            log: Some(LogSink::new(LogLevel::Info, move |level, text| sink.lock().push((level, text.to_owned())))),
+            ..Default::default()
+        };
+        let runtime = Runtime::new(options).unwrap();
+        runtime.log(LogLevel::Debug, || panic!("below the level of the sink: the text must not be made"));
+        assert_eq!(*lines.lock(), [(LogLevel::Info, "runtime: 1 threads, instruction set portable".to_owned())]);
+        assert_eq!(runtime.threads(), 1);
+        assert!(Runtime::new(RuntimeOptions { threads: Threads::Count(0), ..Default::default() }).is_err());
+    }
+}
