@@ -573,8 +573,7 @@ mod tests {
         let (mut lane, mut cursor) = (lane(), Cursor::default());
         let job = Counting::new(&[1000; 50]);
         let mut stops = 0;
-        while pool.run(&mut lane, &job, &mut cursor, Budget::Until(Instant::now() + Duration::from_micros(20))).unwrap()
-            == Outcome::Stopped
+        while pool.run(&mut lane, &job, &mut cursor, Budget::Until(Instant::now() + Duration::from_micros(20))).unwrap() == Outcome::Stopped
         {
             stops += 1;
         }

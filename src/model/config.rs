@@ -171,7 +171,8 @@ impl Keys<'_> {
 
     /// Options that would change the result and that the families of this version do not compute.
     fn refuse_unsupported(&self, context_length: usize) -> Result<()> {
-        for name in ["expert_count", "attention.max_alibi_bias", "attention.clamp_kqv", "attn_logit_softcapping", "final_logit_softcapping"] {
+        for name in ["expert_count", "attention.max_alibi_bias", "attention.clamp_kqv", "attn_logit_softcapping", "final_logit_softcapping"]
+        {
             let key = self.key(name);
             if self.metadata.f64(&key)?.is_some_and(|x| x != 0.0) {
                 return Err(Error::unsupported(format!("key '{key}' in architecture '{}'", self.architecture)));

@@ -1,1 +1,9 @@
 //! Floor 3: configuration, weights, what each architecture computes, and the plan of its forward pass.
+
+pub mod arch;
+mod config;
+mod loaded;
+mod weights;
+
+pub use config::ModelConfig;
+pub use loaded::{LoadOptions, Model};

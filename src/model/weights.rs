@@ -107,9 +107,5 @@ fn missing(name: &str) -> Error {
 fn expect_dims(tensor: &TensorInfo, expected: &[u64]) -> Result<()> {
     let given = &tensor.dims;
     let fits = given.len() >= expected.len() && given[..expected.len()] == *expected && given[expected.len()..].iter().all(|&d| d == 1);
-    if fits {
-        Ok(())
-    } else {
-        Err(Error::invalid_file(format!("tensor '{}': shape {given:?}, expected {expected:?}", tensor.name)))
-    }
+    if fits { Ok(()) } else { Err(Error::invalid_file(format!("tensor '{}': shape {given:?}, expected {expected:?}", tensor.name))) }
 }

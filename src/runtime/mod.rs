@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::base::{Error, MemoryBudget, Pool, Result};
 use crate::kernels::{Isa, Kernels};
+use crate::metrics::runtime::{MemorySnapshot, RuntimeFacts, RuntimeMetrics, RuntimeSnapshot};
 
 pub use log::{LogLevel, LogSink};
 
@@ -42,6 +43,7 @@ struct Inner {
     pool: Pool,
     budget: Arc<MemoryBudget>,
     kernels: Kernels,
+    metrics: Arc<RuntimeMetrics>,
     log: Option<LogSink>,
 }
 
@@ -70,6 +72,7 @@ impl Runtime {
             pool: Pool::new(threads)?,
             budget: MemoryBudget::new(options.memory_limit.unwrap_or(u64::MAX)),
             kernels,
+            metrics: RuntimeMetrics::new(),
             log: options.log,
         }));
         runtime.log(LogLevel::Info, || format!("runtime: {threads} threads, instruction set {}", isa.name()));
@@ -89,6 +92,20 @@ impl Runtime {
     /// The memory budget with its accounting.
     pub fn budget(&self) -> &Arc<MemoryBudget> {
         &self.0.budget
+    }
+
+    /// The counters that sessions and models of the runtime feed.
+    pub fn metrics(&self) -> &Arc<RuntimeMetrics> {
+        &self.0.metrics
+    }
+
+    /// All figures of the runtime at one moment.
+    pub fn snapshot(&self) -> RuntimeSnapshot {
+        self.0.metrics.snapshot(RuntimeFacts {
+            threads: self.threads() as u32,
+            isa: self.isa().name(),
+            memory: MemorySnapshot::of(self.budget()),
+        })
     }
 
     /// Sends a message to the host's sink, if it gave one; the text is made only then.

@@ -101,6 +101,11 @@ impl Sampler {
         Ok(Self { vocab_size, seed: config.seed, rng: Rng::new(config.seed), greedy, adjust, narrow, keys })
     }
 
+    /// Whether [`sample`](Self::sample) overwrites the logits that it is given: always but for a plain greedy choice.
+    pub fn changes_logits(&self) -> bool {
+        !self.greedy || !self.adjust.is_empty()
+    }
+
     /// Draws a token from `logits` (`[vocab_size]`, overwritten). The token is not accepted: the caller does that once it
     /// is part of the text.
     ///

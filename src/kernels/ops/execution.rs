@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use crate::base::pool::Sequence;
 use crate::base::{Error, Result};
+use crate::kernels::Kernels;
 use crate::kernels::kv::{KvCache, KvLayout, KvShape};
 use crate::kernels::vector::VectorOps;
-use crate::kernels::Kernels;
 
 use super::arena::{Arena, RawArena};
 use super::attention::Attention;

@@ -158,7 +158,11 @@ pub unsafe fn attend<V: Lanes, E: KvElement>(tile: &AttentionTile, scratch: *mut
             while d < tile.value_dim {
                 let n = (tile.value_dim - d).min(LANES);
                 let v = V::load(o.add(d)).mul(inverse);
-                if n == LANES { v.store(out.add(d)) } else { v.store_first(out.add(d), n) }
+                if n == LANES {
+                    v.store(out.add(d))
+                } else {
+                    v.store_first(out.add(d), n)
+                }
                 d += LANES;
             }
         }

@@ -116,7 +116,10 @@ impl Portable {
 }
 
 // SAFETY: plain Rust on arrays; the pointer methods read and write exactly the 16 elements stated.
-#[expect(clippy::undocumented_unsafe_blocks, reason = "each body is one read or write of the 16 elements that the trait's contract vouches for")]
+#[expect(
+    clippy::undocumented_unsafe_blocks,
+    reason = "each body is one read or write of the 16 elements that the trait's contract vouches for"
+)]
 unsafe impl Lanes for Portable {
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
@@ -265,9 +268,7 @@ unsafe impl Lanes for Avx512 {
     #[inline(always)]
     unsafe fn pow2_biased(self) -> Self {
         use std::arch::x86_64::*;
-        Self(unsafe {
-            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_add_epi32(_mm512_castps_si512(self.0), _mm512_set1_epi32(127))))
-        })
+        Self(unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_add_epi32(_mm512_castps_si512(self.0), _mm512_set1_epi32(127)))) })
     }
     #[inline(always)]
     unsafe fn sum(self) -> f32 {

@@ -54,16 +54,7 @@ pub fn build(config: &ModelConfig, weights: &mut Weights<'_>) -> Result<Program>
         let mut products = projections;
         products.push(Product { weight, bias, out: inner, epilogue: Epilogue::Gelu });
         b.matmul(&normed, products)?;
-        b.rotate_store(RotateStore {
-            layer,
-            q,
-            k,
-            v,
-            q_norm: None,
-            k_norm: None,
-            rope: Some(Arc::clone(&rope)),
-            table: Some(table),
-        })?;
+        b.rotate_store(RotateStore { layer, q, k, v, q_norm: None, k_norm: None, rope: Some(Arc::clone(&rope)), table: Some(table) })?;
         b.attention(Attention { layer, q, out: attended, scale })?;
         let acts = b.quantize("attention", attended, &[&attn_output.0]);
         b.matmul(&acts, vec![add(attn_output, x)])?;

@@ -1,0 +1,131 @@
+//! A loaded model: its file, configuration and program. Immutable, shared by its sessions.
+
+#![forbid(unsafe_code)]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::base::{Error, Reservation, Result, SharedBytes};
+use crate::format::{Access, Metadata, ModelFile, TensorInfo};
+use crate::kernels::ops::Program;
+use crate::metrics::runtime::ModelCount;
+use crate::runtime::{LogLevel, Runtime};
+
+use super::arch;
+use super::config::ModelConfig;
+use super::weights::Weights;
+
+/// How a model is loaded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// Map the file, or read it into memory.
+    pub access: Access,
+    /// Load the vocabulary and metadata alone; such a model makes no sessions.
+    pub vocab_only: bool,
+}
+
+struct Inner {
+    runtime: Runtime,
+    file: ModelFile,
+    network: Option<Network>,
+    _count: ModelCount,
+}
+
+/// What is needed to compute.
+struct Network {
+    config: ModelConfig,
+    program: Program,
+    vocab_size: usize,
+    _vectors: Vec<Reservation>,
+}
+
+/// A loaded model. Clones share it; it keeps its runtime alive. Thread-safe.
+#[derive(Clone)]
+pub struct Model(Arc<Inner>);
+
+impl Model {
+    /// Loads the model file at `path`.
+    ///
+    /// # Errors
+    /// `Io`; `InvalidFile` and `Unsupported` naming the place; `OutOfMemory`.
+    pub fn load(runtime: &Runtime, path: &Path, options: LoadOptions) -> Result<Self> {
+        let file = ModelFile::open(path, options.access, runtime.budget())?;
+        Self::from_file(runtime, file, options)
+    }
+
+    /// Loads a model from bytes that the host keeps unchanged while the model or a session of it lives. `name` stands for the path in
+    /// messages.
+    ///
+    /// # Errors
+    /// As for [`load`](Self::load).
+    pub fn from_bytes(runtime: &Runtime, bytes: SharedBytes, name: &str, options: LoadOptions) -> Result<Self> {
+        Self::from_file(runtime, ModelFile::from_bytes(bytes, name, runtime.budget())?, options)
+    }
+
+    fn from_file(runtime: &Runtime, file: ModelFile, options: LoadOptions) -> Result<Self> {
+        let place = file.name().to_owned();
+        let network = if options.vocab_only { None } else { Some(Network::new(runtime, &file).map_err(|error| error.at(&place))?) };
+        let model = Self(Arc::new(Inner { runtime: runtime.clone(), file, network, _count: runtime.metrics().model() }));
+        runtime.log(LogLevel::Info, || format!("{place}: {}", model.description()));
+        Ok(model)
+    }
+
+    /// The runtime that the model was loaded with.
+    pub fn runtime(&self) -> &Runtime {
+        &self.0.runtime
+    }
+
+    /// The configuration.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a model loaded with `vocab_only`.
+    pub fn config(&self) -> Result<&ModelConfig> {
+        Ok(&self.network()?.config)
+    }
+
+    /// The metadata of the file.
+    pub fn metadata(&self) -> &Metadata {
+        &self.0.file.metadata
+    }
+
+    /// The tensors of the file, in its order.
+    pub fn tensors(&self) -> &[TensorInfo] {
+        &self.0.file.tensors
+    }
+
+    /// Rows of the output matrix: the number of logits.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a model loaded with `vocab_only`.
+    pub fn vocab_size(&self) -> Result<usize> {
+        Ok(self.network()?.vocab_size)
+    }
+
+    /// One line for people: architecture, size, parameters.
+    pub fn description(&self) -> String {
+        let tensors = &self.0.file.tensors;
+        let parameters: u64 = tensors.iter().map(TensorInfo::elements).sum();
+        let bytes: usize = tensors.iter().map(|tensor| tensor.data.len()).sum();
+        let architecture = self.metadata().str("general.architecture").ok().flatten().unwrap_or("unknown architecture");
+        let name = self.metadata().str("general.name").ok().flatten().unwrap_or("unnamed");
+        format!("{name}, {architecture}, {:.1} M parameters, {:.1} MB", parameters as f64 / 1e6, bytes as f64 / 1e6)
+    }
+
+    pub(crate) fn program(&self) -> Result<&Program> {
+        Ok(&self.network()?.program)
+    }
+
+    fn network(&self) -> Result<&Network> {
+        self.0.network.as_ref().ok_or_else(|| Error::invalid_argument("the model was loaded with its vocabulary alone"))
+    }
+}
+
+impl Network {
+    fn new(runtime: &Runtime, file: &ModelFile) -> Result<Self> {
+        let config = ModelConfig::from_metadata(&file.metadata)?;
+        let mut weights = Weights::new(file, runtime.budget());
+        let program = arch::build(&config, &mut weights)?;
+        let vectors = weights.finish()?;
+        Ok(Self { config, vocab_size: program.logits().len, program, _vectors: vectors })
+    }
+}
