@@ -1,14 +1,32 @@
 //! Kernels for x86-64: which levels the processor has, and their tables.
 
+mod avx512;
+
 use super::Isa;
 use super::table::Table;
 
-/// Whether the processor has the features of `isa` and this folder has kernels for it: none yet.
-pub(super) fn is_available(_isa: Isa) -> bool {
-    false
+/// Whether the processor has the features of `isa`.
+pub(super) fn is_available(isa: Isa) -> bool {
+    let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
+    let avx512 = avx2
+        && is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl");
+    match isa {
+        Isa::Portable => true,
+        Isa::Avx2 => false,
+        Isa::Avx512 => avx512,
+        Isa::Avx512Vnni => avx512 && is_x86_feature_detected!("avx512vnni"),
+        Isa::Amx => false,
+    }
 }
 
 /// The table of a level that is available.
-pub(super) fn table(_isa: Isa) -> &'static Table {
-    &super::generic::TABLE
+pub(super) fn table(isa: Isa) -> &'static Table {
+    match isa {
+        Isa::Portable | Isa::Avx2 => &super::generic::TABLE,
+        Isa::Avx512 => &avx512::TABLE,
+        Isa::Avx512Vnni | Isa::Amx => &avx512::TABLE_VNNI,
+    }
 }

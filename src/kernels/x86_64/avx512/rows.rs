@@ -1,0 +1,194 @@
+//! Products with few columns: the rows are read as they lie, one after the other, each byte once.
+//!
+//! For 16 rows at a time, a first pass leaves integer sums of each block and its scales in scratch; a second one puts the
+//! sums of 16 rows side by side and runs the chains of multiply-adds, one lane per row. So no block costs a sum across
+//! lanes of its own, and memory sees one stream.
+
+use std::arch::x86_64::*;
+
+use super::super::super::table::Job;
+use super::blocks::Block;
+use super::lanes;
+use super::supers::{Super, spread};
+
+/// The largest number of columns of one call.
+pub(super) const MAX_COLUMNS: usize = 4;
+
+/// Scratch for [`super_blocks`]: sums `i32[cols][blocks][16 rows][16]`, minima `i32[cols][blocks][16 rows][4]`,
+/// heads `u32[blocks][16 rows]`.
+pub(super) fn super_blocks_scratch(blocks: usize) -> usize {
+    blocks * (MAX_COLUMNS * (1024 + 256) + 64)
+}
+
+/// Products with super-blocks of 256 of columns `first .. first + N`.
+///
+/// # Safety
+/// As `Table::matmul`; AVX-512 F, BW, DQ, VL, and VNNI where `VNNI` says so; the columns exist.
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
+pub(super) unsafe fn super_blocks<T: Super, const N: usize, const VNNI: bool>(job: &Job<'_>, first: usize, scratch: &mut [u8]) {
+    let blocks = job.k / 256;
+    assert!(scratch.len() >= super_blocks_scratch(blocks));
+    let layout = job.acts.kind.layout(job.k);
+    let sums = scratch.as_mut_ptr();
+    // SAFETY: the scratch holds the three arrays; the columns hold the parts of their layout; rows and outputs exist.
+    unsafe {
+        let mins = sums.add(N * blocks * 1024);
+        let heads = mins.add(N * blocks * 256);
+        let columns: [*const u8; N] = std::array::from_fn(|c| job.acts.data.as_ptr().add((first + c) * job.acts.stride));
+        for start in (0..job.rows).step_by(16) {
+            let rows = (job.rows - start).min(16);
+            let mut block = job.weights.as_ptr().add(start * job.row_bytes);
+            for r in 0..rows {
+                for b in 0..blocks {
+                    let scales = T::scales(block);
+                    let w = [T::quants::<0>(block), T::quants::<1>(block), T::quants::<2>(block), T::quants::<3>(block)];
+                    let s = [spread::<T, 0>(scales), spread::<T, 1>(scales), spread::<T, 2>(scales), spread::<T, 3>(scales)];
+                    for c in 0..N {
+                        let q = columns[c].add(b * 256);
+                        let mut acc = _mm512_setzero_si512();
+                        if T::OFFSET != 0 {
+                            let sums16 = _mm256_loadu_si256(columns[c].add(layout.sums + b * 32).cast());
+                            let offset = _mm256_madd_epi16(scales, sums16);
+                            let offset = _mm256_mullo_epi32(offset, _mm256_set1_epi32(-T::OFFSET));
+                            acc = _mm512_zextsi256_si512(offset);
+                        }
+                        for i in 0..4 {
+                            let a = _mm512_loadu_si512(q.add(i * 64).cast());
+                            // Two products of at most 63 · 127 fit 16 bits.
+                            acc = lanes::dot_i16::<VNNI>(acc, _mm512_maddubs_epi16(w[i], a), s[i]);
+                        }
+                        _mm512_store_si512(sums.add(((c * blocks + b) * 16 + r) * 64).cast(), acc);
+                        if T::MINS {
+                            let m = T::mins(block);
+                            let sum = if T::PER_32 {
+                                let a = _mm_loadu_si128(columns[c].add(layout.sums32 + b * 16).cast());
+                                _mm_madd_epi16(_mm256_castsi256_si128(m), a)
+                            } else {
+                                let a = _mm256_loadu_si256(columns[c].add(layout.sums + b * 32).cast());
+                                let sum = _mm256_madd_epi16(m, a);
+                                _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256::<1>(sum))
+                            };
+                            // Register r % 4, group r / 4: so sum_4 leaves the rows in their order.
+                            _mm_store_si128(mins.add((c * blocks + b) * 256 + r % 4 * 64 + r / 4 * 16).cast(), sum);
+                        }
+                    }
+                    heads.cast::<u32>().add(b * 16 + r).write(T::head(block));
+                    block = block.add(T::BYTES);
+                }
+            }
+            let mut acc = [_mm512_setzero_ps(); N];
+            for b in 0..blocks {
+                let head = _mm512_load_si512(heads.add(b * 64).cast());
+                let (d, dmin) = (lanes::low_halves(head), lanes::high_halves(head));
+                for c in 0..N {
+                    let at = sums.add((c * blocks + b) * 1024);
+                    let sum = lanes::sum_16(std::array::from_fn(|r| _mm512_load_si512(at.add(r * 64).cast())));
+                    let da = _mm512_set1_ps(columns[c].add(layout.scales).cast::<f32>().add(b).read());
+                    acc[c] = _mm512_fmadd_ps(_mm512_mul_ps(d, da), _mm512_cvtepi32_ps(sum), acc[c]);
+                    if T::MINS {
+                        let at = mins.add((c * blocks + b) * 256);
+                        let sum = lanes::sum_4(std::array::from_fn(|r| _mm512_load_si512(at.add(r * 64).cast())));
+                        acc[c] = _mm512_fnmadd_ps(_mm512_mul_ps(dmin, da), _mm512_cvtepi32_ps(sum), acc[c]);
+                    }
+                }
+            }
+            for c in 0..N {
+                _mm512_mask_storeu_ps(job.out.add((first + c) * job.ld + start), lanes::first(rows), acc[c]);
+            }
+        }
+    }
+}
+
+/// Scratch for [`blocks`]: sums `i32[cols][groups of 16 blocks][16 rows][16 blocks]`, heads `u32[blocks][16 rows]`.
+pub(super) fn blocks_scratch(blocks: usize) -> usize {
+    blocks.next_multiple_of(16) * 64 * (MAX_COLUMNS + 1)
+}
+
+/// Products with blocks of 32 of columns `first .. first + N`.
+///
+/// # Safety
+/// As [`super_blocks`].
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
+pub(super) unsafe fn blocks<T: Block, const N: usize, const VNNI: bool>(job: &Job<'_>, first: usize, scratch: &mut [u8]) {
+    let blocks = job.k / 32;
+    assert!(scratch.len() >= blocks_scratch(blocks));
+    let layout = job.acts.kind.layout(job.k);
+    let groups = blocks.div_ceil(16);
+    let sums = scratch.as_mut_ptr();
+    // SAFETY: the scratch holds the two arrays; the columns hold the parts of their layout; rows and outputs exist.
+    unsafe {
+        let heads = sums.add(N * groups * 1024);
+        let columns: [*const u8; N] = std::array::from_fn(|c| job.acts.data.as_ptr().add((first + c) * job.acts.stride));
+        for start in (0..job.rows).step_by(16) {
+            let rows = (job.rows - start).min(16);
+            let mut block = job.weights.as_ptr().add(start * job.row_bytes);
+            for r in 0..rows {
+                for g in 0..groups {
+                    let left = (blocks - g * 16).min(16);
+                    let w: [__m512i; 8] = if left == 16 {
+                        std::array::from_fn(|j| T::pair(block.add(2 * j * T::BYTES), block.add((2 * j + 1) * T::BYTES)))
+                    } else {
+                        tail_pairs::<T>(block, left)
+                    };
+                    for c in 0..N {
+                        let q = columns[c].add(g * 512);
+                        let products = std::array::from_fn(|j| {
+                            if left < 16 && 2 * j >= left {
+                                return _mm512_setzero_si512();
+                            }
+                            let a = _mm512_loadu_si512(q.add(j * 64).cast());
+                            if T::SHIFT == 0 && !T::MIN {
+                                lanes::dot_u8::<VNNI>(_mm512_setzero_si512(), w[j], a)
+                            } else {
+                                lanes::dot_u7::<VNNI>(_mm512_setzero_si512(), w[j], a)
+                            }
+                        });
+                        _mm512_store_si512(sums.add(((c * groups + g) * 16 + r) * 64).cast(), lanes::sum_8_pairs(products));
+                    }
+                    for j in 0..left {
+                        heads.cast::<u32>().add((g * 16 + j) * 16 + r).write(T::head(block));
+                        block = block.add(T::BYTES);
+                    }
+                }
+            }
+            let mut acc = [_mm512_setzero_ps(); N];
+            for g in 0..groups {
+                for c in 0..N {
+                    let at = sums.add((c * groups + g) * 1024);
+                    let by_block = lanes::transpose(std::array::from_fn(|r| _mm512_load_si512(at.add(r * 64).cast())));
+                    for (j, sum) in by_block.into_iter().enumerate().take(blocks - g * 16) {
+                        let b = g * 16 + j;
+                        let head = _mm512_load_si512(heads.add(b * 64).cast());
+                        let da = _mm512_set1_ps(columns[c].add(layout.scales).cast::<f32>().add(b).read());
+                        let minus_128 = columns[c].add(layout.sums).cast::<i32>().add(b).read();
+                        let sum = if T::MIN { sum } else { _mm512_add_epi32(sum, _mm512_set1_epi32(minus_128 >> T::SHIFT)) };
+                        acc[c] = _mm512_fmadd_ps(_mm512_mul_ps(lanes::low_halves(head), da), _mm512_cvtepi32_ps(sum), acc[c]);
+                        if T::MIN {
+                            let a_sum = _mm512_set1_ps((minus_128 / -128) as f32);
+                            acc[c] = _mm512_fmadd_ps(_mm512_mul_ps(lanes::high_halves(head), da), a_sum, acc[c]);
+                        }
+                    }
+                }
+            }
+            for c in 0..N {
+                _mm512_mask_storeu_ps(job.out.add((first + c) * job.ld + start), lanes::first(rows), acc[c]);
+            }
+        }
+    }
+}
+
+/// The pairs of the last `left < 16` blocks of a row; the rest is not read.
+#[inline(never)]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn tail_pairs<T: Block>(block: *const u8, left: usize) -> [__m512i; 8] {
+    let mut pairs = [_mm512_setzero_si512(); 8];
+    for (j, pair) in pairs.iter_mut().enumerate().take(left.div_ceil(2)) {
+        // SAFETY: inside the row. The half of a block that is not there takes the other one; the activations there are
+        // padding, and the sum is not used.
+        unsafe {
+            let a = block.add(2 * j * T::BYTES);
+            *pair = T::pair(a, if 2 * j + 1 < left { a.add(T::BYTES) } else { a });
+        }
+    }
+    pairs
+}
