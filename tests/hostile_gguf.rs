@@ -8,12 +8,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use loquat::base::{ErrorKind, MemoryBudget, Result, SharedBytes};
-use loquat::format::{Array, ModelFile, Value};
+use loquat::format::ModelFile;
 use loquat::quant::{TensorType, row_bytes};
 use proptest::prelude::*;
 
+#[path = "support/gguf_oracle.rs"]
+mod gguf_oracle;
 #[path = "support/gguf_writer.rs"]
 mod gguf_writer;
+use gguf_oracle::{assert_same, examine};
 use gguf_writer::{File, Tensor, Val};
 
 /// Counts the bytes of this process that are allocated, now and at most.
@@ -45,37 +48,6 @@ fn assert_memory_stayed_bounded() {
 
 fn parse(bytes: SharedBytes) -> Result<ModelFile> {
     ModelFile::from_bytes(bytes, "test.gguf", &MemoryBudget::new(u64::MAX))
-}
-
-/// Touches everything that a parsed file offers; a sound file can't fail here.
-fn examine(file: &ModelFile, bytes: &[u8]) {
-    fn walk(array: &Array) -> usize {
-        let mut count = 0;
-        for element in array.iter() {
-            assert_eq!(element.ty(), array.element_type());
-            count += element.array().map_or(1, walk);
-        }
-        assert_eq!(array.iter().count(), array.len());
-        assert!(array.get(array.len()).is_none());
-        count
-    }
-    for (index, (key, value)) in file.metadata.iter().enumerate() {
-        assert_eq!(file.metadata.index_of(key), Some(index));
-        value.array().map(walk);
-        let _ = (file.metadata.str(key), file.metadata.bool(key), file.metadata.u32(key), file.metadata.f32(key));
-        let _ = (file.metadata.strings(key), file.metadata.i32s(key), file.metadata.f32s(key), file.metadata.bools(key));
-    }
-    let mut ranges = Vec::new();
-    for (index, tensor) in file.tensors.iter().enumerate() {
-        assert_eq!(file.tensor(&tensor.name).unwrap() as *const _, &file.tensors[index] as *const _);
-        let start = tensor.offset as usize;
-        assert_eq!(&*tensor.data, &bytes[start..start + tensor.data.len()]);
-        assert_eq!(Some(tensor.data.len()), row_bytes(tensor.ty, tensor.elements() as usize));
-        assert!(tensor.offset.is_multiple_of(file.alignment().into()));
-        ranges.push((start, start + tensor.data.len()));
-    }
-    ranges.sort_unstable();
-    assert!(ranges.windows(2).all(|pair| pair[0].1 <= pair[1].0));
 }
 
 /// The demo model's bytes, from the repository or from beside it.
@@ -532,29 +504,6 @@ fn array() -> impl Strategy<Value = Val> {
 
 fn tensor() -> impl Strategy<Value = (usize, Vec<u64>, u8)> {
     (0..TensorType::ALL.len(), prop::collection::vec(1u64..4, 1..=4), any::<u8>())
-}
-
-#[track_caller]
-fn assert_same(found: Value<'_>, written: &Val) {
-    match (found, written) {
-        (Value::U8(a), Val::U8(b)) => assert_eq!(a, *b),
-        (Value::I8(a), Val::I8(b)) => assert_eq!(a, *b),
-        (Value::U16(a), Val::U16(b)) => assert_eq!(a, *b),
-        (Value::I16(a), Val::I16(b)) => assert_eq!(a, *b),
-        (Value::U32(a), Val::U32(b)) => assert_eq!(a, *b),
-        (Value::I32(a), Val::I32(b)) => assert_eq!(a, *b),
-        (Value::F32(a), Val::F32(b)) => assert_eq!(a.to_bits(), b.to_bits()),
-        (Value::Bool(a), Val::Bool(b)) => assert_eq!(a, *b),
-        (Value::Str(a), Val::Str(b)) => assert_eq!(a, b),
-        (Value::U64(a), Val::U64(b)) => assert_eq!(a, *b),
-        (Value::I64(a), Val::I64(b)) => assert_eq!(a, *b),
-        (Value::F64(a), Val::F64(b)) => assert_eq!(a.to_bits(), b.to_bits()),
-        (Value::Array(a), Val::Array(ty, b)) => {
-            assert_eq!((a.element_type().id(), a.len()), (*ty, b.len()));
-            a.iter().zip(b).for_each(|(a, b)| assert_same(a, b));
-        }
-        (found, written) => panic!("{written:?} was read as {found:?}"),
-    }
 }
 
 proptest! {
