@@ -282,11 +282,9 @@ fn data_bytes(tensor: &TensorInfo) -> Result<u64> {
     if !dims[0].is_multiple_of(ty.block_len() as u64) {
         return Err(Error::invalid_file(format!("{} columns are not a whole number of {ty} blocks of {}", dims[0], ty.block_len())));
     }
-    // Elements are counted too, so that sums over them can't overflow for types of less than a byte.
-    let elements = dims.iter().try_fold(1u64, |product, &dim| product.checked_mul(dim)).filter(|&n| n <= i64::MAX as u64);
     let row = usize::try_from(dims[0]).ok().and_then(|cols| row_bytes(ty, cols));
     let bytes = row.and_then(|row| dims[1..].iter().try_fold(row as u64, |product, &dim| product.checked_mul(dim)));
-    elements.and(bytes).ok_or_else(|| Error::invalid_file(format!("the shape {dims:?} passes all limits")))
+    bytes.ok_or_else(|| Error::invalid_file(format!("the shape {dims:?} passes all limits")))
 }
 
 /// Refuses tensors that share bytes.

@@ -1,7 +1,7 @@
 //! Floor 2: model files → metadata and a table of tensors.
 //!
 //! [`ModelFile`] is what the floors above see: typed metadata ([`Metadata`]) and named, shaped views of bytes ([`TensorInfo`]), whichever
-//! container they came in. [`source`] brings the bytes into reach without copying them where it can; [`gguf`] reads the container.
+//! container they came in. [`Source`] brings the bytes into reach without copying them where it can; `gguf` reads the container.
 //!
 //! A file is hostile until proven otherwise. Every count, length and offset is checked against the length of the file before it is
 //! believed or allocated for, and an error names the file, the key or tensor, and the byte. What the tensors *mean* is not known
