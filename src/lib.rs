@@ -5,7 +5,8 @@
 
 pub mod base;
 pub mod chat;
-mod ffi;
+#[doc(hidden)]
+pub mod ffi;
 pub mod format;
 pub mod kernels;
 pub mod metrics;

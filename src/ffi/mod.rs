@@ -1,1 +1,15 @@
 //! Floor 7: the C ABI. The only `extern "C"` of the crate.
+//!
+//! `include/loquat.h` is generated from these files by `build.rs`, one section per file, in the order of the list in
+//! `build.rs`; the doc comments here are the documentation of the header and speak to a C programmer. Below the sections lie three
+//! plain layers: [`call`] (panic guard, statuses), [`handle`] (pointers to objects: liveness, exclusive and shared use) and
+//! [`buffer`] (slices in, filled buffers and versioned structs out). No engine logic lives here.
+#![expect(clippy::missing_safety_doc, reason = "the contract of every function is the conventions at the top of the header")]
+#![expect(non_camel_case_types, reason = "the types carry their C names")]
+
+mod buffer;
+mod call;
+pub mod error;
+mod handle;
+pub mod status;
+pub mod version;

@@ -1,0 +1,279 @@
+//! Pointers to objects: what stands behind an opaque C type, and who may use it when.
+//!
+//! An object lies in one box with a tag (kind and liveness), a count of users, and a poison mark. Shared use (`const T*` in
+//! C) counts up; exclusive use (`T*`) needs the count at zero; what can't be had at once is refused with BUSY, never waited
+//! for. A panic during exclusive use poisons the object. The `side` of an object is outside that discipline: it is `Sync`
+//! by itself and may be used at any time (cancel, metrics).
+//!
+//! The tag catches NULL, misaligned pointers, a handle of another kind, and, as far as the freed memory has not been
+//! reused, a handle that was freed. It can't catch an arbitrary address.
+
+use std::cell::UnsafeCell;
+use std::ops::{Deref, DerefMut};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use super::call::Failure;
+use super::status::{LOQUAT_BUSY, LOQUAT_INVALID_HANDLE, LOQUAT_POISONED};
+
+/// An opaque C type and what a pointer to it really points to.
+pub(super) trait Opaque: Sized {
+    /// What shared and exclusive use reach.
+    type Value: Send;
+    /// What is reached at any time from any thread.
+    type Side: Send + Sync;
+    /// Marks a live object of this kind; each kind has its own.
+    const TAG: u32;
+    /// The kind's name in messages.
+    const NAME: &'static str;
+}
+
+/// The object behind a handle.
+struct Object<H: Opaque> {
+    tag: AtomicU32,
+    /// Number of shared users, or [`EXCLUSIVE`].
+    users: AtomicU32,
+    poisoned: AtomicBool,
+    side: H::Side,
+    value: UnsafeCell<H::Value>,
+}
+
+const EXCLUSIVE: u32 = u32::MAX;
+/// Written over the tag when an object is freed.
+const FREED: u32 = 0xDEAD_4C51;
+
+/// A new object, as the pointer that the host will own.
+pub(super) fn boxed<H: Opaque>(value: H::Value, side: H::Side) -> *mut H {
+    let object: Object<H> = Object {
+        tag: AtomicU32::new(H::TAG),
+        users: AtomicU32::new(0),
+        poisoned: AtomicBool::new(false),
+        side,
+        value: UnsafeCell::new(value),
+    };
+    Box::into_raw(Box::new(object)).cast()
+}
+
+/// The object of a handle, with what can be checked checked.
+///
+/// # Safety
+/// `pointer` is NULL, or addresses memory of this process that stays as it is for `'a` but for uses by this library.
+unsafe fn object<'a, H: Opaque>(pointer: *const H) -> Result<&'a Object<H>, Failure> {
+    let object: *const Object<H> = pointer.cast();
+    if object.is_null() {
+        return Err(Failure::new(LOQUAT_INVALID_HANDLE, format!("the {} handle is NULL", H::NAME)));
+    }
+    // SAFETY: the tag is looked at before anything else is believed; the caller promises readable memory.
+    let live = object.is_aligned() && unsafe { (*object).tag.load(Ordering::Relaxed) } == H::TAG;
+    if !live {
+        return Err(Failure::new(LOQUAT_INVALID_HANDLE, format!("the {} handle is not a live {}", H::NAME, H::NAME)));
+    }
+    // SAFETY: the tag says that this is a live object of the kind.
+    Ok(unsafe { &*object })
+}
+
+/// Shared use of an object while this lives.
+pub(super) struct Shared<'a, H: Opaque>(&'a Object<H>);
+
+/// Begins shared use.
+///
+/// # Errors
+/// INVALID_HANDLE, POISONED; BUSY during exclusive use.
+///
+/// # Safety
+/// As [`object`].
+pub(super) unsafe fn shared<'a, H: Opaque>(pointer: *const H) -> Result<Shared<'a, H>, Failure>
+where
+    H::Value: Sync,
+{
+    // SAFETY: as promised by the caller.
+    let object = unsafe { object(pointer) }?;
+    let entered = object.users.fetch_update(Ordering::Acquire, Ordering::Relaxed, |users| (users < EXCLUSIVE - 1).then(|| users + 1));
+    if entered.is_err() {
+        return Err(busy::<H>());
+    }
+    let shared = Shared(object);
+    check_poison(object)?;
+    Ok(shared)
+}
+
+impl<H: Opaque> Deref for Shared<'_, H> {
+    type Target = H::Value;
+    fn deref(&self) -> &H::Value {
+        // SAFETY: the count of users is above zero and not EXCLUSIVE, so that nobody has the value mutably.
+        unsafe { &*self.0.value.get() }
+    }
+}
+
+impl<H: Opaque> Drop for Shared<'_, H> {
+    fn drop(&mut self) {
+        self.0.users.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// Exclusive use of an object while this lives.
+pub(super) struct Exclusive<'a, H: Opaque>(&'a Object<H>);
+
+/// Begins exclusive use.
+///
+/// # Errors
+/// INVALID_HANDLE, POISONED; BUSY during any other use.
+///
+/// # Safety
+/// As [`object`].
+pub(super) unsafe fn exclusive<'a, H: Opaque>(pointer: *mut H) -> Result<Exclusive<'a, H>, Failure> {
+    // SAFETY: as promised by the caller.
+    let object = unsafe { object(pointer.cast_const()) }?;
+    let exclusive = enter(object)?;
+    check_poison(object)?;
+    Ok(exclusive)
+}
+
+fn enter<H: Opaque>(object: &Object<H>) -> Result<Exclusive<'_, H>, Failure> {
+    match object.users.compare_exchange(0, EXCLUSIVE, Ordering::Acquire, Ordering::Relaxed) {
+        Ok(_) => Ok(Exclusive(object)),
+        Err(_) => Err(busy::<H>()),
+    }
+}
+
+impl<H: Opaque> Deref for Exclusive<'_, H> {
+    type Target = H::Value;
+    fn deref(&self) -> &H::Value {
+        // SAFETY: the count of users is EXCLUSIVE, and this is its only holder.
+        unsafe { &*self.0.value.get() }
+    }
+}
+
+impl<H: Opaque> DerefMut for Exclusive<'_, H> {
+    fn deref_mut(&mut self) -> &mut H::Value {
+        // SAFETY: as in deref; `&mut self` excludes other references from this holder.
+        unsafe { &mut *self.0.value.get() }
+    }
+}
+
+impl<H: Opaque> Drop for Exclusive<'_, H> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.poisoned.store(true, Ordering::Relaxed);
+        }
+        self.0.users.store(0, Ordering::Release);
+    }
+}
+
+/// What may be used at any time, also while the object is in exclusive use or poisoned.
+///
+/// # Errors
+/// INVALID_HANDLE.
+///
+/// # Safety
+/// As [`object`].
+pub(super) unsafe fn side<'a, H: Opaque + 'a>(pointer: *const H) -> Result<&'a H::Side, Failure> {
+    // SAFETY: as promised by the caller.
+    unsafe { object(pointer) }.map(|object| &object.side)
+}
+
+/// Drops an object. NULL, a handle that is not live, and one in use by another thread are left alone (the last leaks: memory
+/// that is never reused is the least harm that is left to choose).
+///
+/// # Safety
+/// As [`object`]; and the pointer is not used afterwards.
+pub(super) unsafe fn free<H: Opaque>(pointer: *mut H) {
+    // SAFETY: as promised by the caller.
+    let Ok(object) = (unsafe { object::<H>(pointer) }) else { return };
+    let Ok(exclusive) = enter(object) else { return };
+    object.tag.store(FREED, Ordering::Relaxed);
+    std::mem::forget(exclusive);
+    // SAFETY: the pointer came from Box::into_raw in boxed(), and the tag and the count of users say that nobody else has it.
+    let object = unsafe { Box::from_raw(pointer.cast::<Object<H>>()) };
+    // A panic in a destructor must not cross into C; the rest of the object leaks then.
+    drop(catch_unwind(AssertUnwindSafe(|| drop(object))));
+}
+
+fn check_poison<H: Opaque>(object: &Object<H>) -> Result<(), Failure> {
+    if object.poisoned.load(Ordering::Relaxed) {
+        let message = format!("an earlier internal error left this {} in an unknown state; free it", H::NAME);
+        return Err(Failure::new(LOQUAT_POISONED, message));
+    }
+    Ok(())
+}
+
+fn busy<H: Opaque>() -> Failure {
+    Failure::new(LOQUAT_BUSY, format!("the {} is in use by another thread", H::NAME))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Number;
+    impl Opaque for Number {
+        type Value = u64;
+        type Side = u8;
+        const TAG: u32 = 1;
+        const NAME: &'static str = "number";
+    }
+    struct Other;
+    impl Opaque for Other {
+        type Value = u64;
+        type Side = u8;
+        const TAG: u32 = 2;
+        const NAME: &'static str = "other";
+    }
+
+    fn status<T>(result: Result<T, Failure>) -> i32 {
+        result.map_or_else(|failure| failure.status, |_| 0)
+    }
+
+    #[test]
+    fn use_is_shared_or_exclusive_and_refused_otherwise() {
+        let pointer = boxed::<Number>(7, 3);
+        // SAFETY: `pointer` is live until free().
+        unsafe {
+            let one = shared(pointer).unwrap();
+            let two = shared(pointer).unwrap();
+            assert_eq!((*one, *two), (7, 7));
+            assert_eq!(status(exclusive(pointer)), LOQUAT_BUSY);
+            drop((one, two));
+            let mut only = exclusive(pointer).unwrap();
+            *only = 8;
+            assert_eq!(status(shared(pointer)), LOQUAT_BUSY);
+            assert_eq!(status(exclusive(pointer)), LOQUAT_BUSY);
+            assert_eq!(*side(pointer).unwrap(), 3);
+            drop(only);
+            assert_eq!(*shared(pointer).unwrap(), 8);
+            free(pointer);
+        }
+    }
+
+    #[test]
+    fn null_misaligned_and_foreign_handles_are_refused() {
+        let pointer = boxed::<Number>(7, 3);
+        // SAFETY: NULL, the live object and addresses inside it.
+        unsafe {
+            assert_eq!(status(shared::<Number>(std::ptr::null())), LOQUAT_INVALID_HANDLE);
+            assert_eq!(status(shared(pointer.cast::<Other>())), LOQUAT_INVALID_HANDLE);
+            assert_eq!(status(shared(pointer.byte_add(1))), LOQUAT_INVALID_HANDLE);
+            free(pointer.cast::<Other>());
+            free::<Number>(std::ptr::null_mut());
+            assert_eq!(*shared(pointer).unwrap(), 7);
+            free(pointer);
+        }
+    }
+
+    #[test]
+    fn a_panic_in_exclusive_use_poisons_and_freeing_still_works() {
+        let pointer = boxed::<Number>(7, 3);
+        // SAFETY: `pointer` is live until free().
+        unsafe {
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                let _held = exclusive(pointer).unwrap();
+                std::panic::resume_unwind(Box::new(()));
+            }));
+            assert!(result.is_err());
+            assert_eq!(status(exclusive(pointer)), LOQUAT_POISONED);
+            assert_eq!(status(shared(pointer)), LOQUAT_POISONED);
+            assert_eq!(*side(pointer).unwrap(), 3);
+            free(pointer);
+        }
+    }
+}

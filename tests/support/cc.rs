@@ -1,0 +1,179 @@
+//! Compiles C against the header, links it with the shared library of this build, and runs it.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// The way in which a program of `tests/c` is run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Check {
+    Plain,
+    AddressSanitizer,
+    Valgrind,
+}
+
+/// The folder of the crate.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A folder for what a test makes; `name` keeps tests apart.
+pub fn scratch(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::create_dir_all(&path).unwrap();
+    path
+}
+
+/// The shared library that cargo built for this test run.
+pub fn shared_library() -> PathBuf {
+    let name = format!("{}loquat{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    let exe = std::env::current_exe().unwrap();
+    let found = exe.ancestors().skip(1).take(2).map(|folder| folder.join(&name)).find(|path| path.exists());
+    found.unwrap_or_else(|| panic!("no {name} beside {}", exe.display()))
+}
+
+fn compiler() -> OsString {
+    std::env::var_os("CC").unwrap_or_else(|| "cc".into())
+}
+
+/// Runs `command`; panics with its output where it fails.
+pub fn succeed(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+/// Compiles C or C++ text from standard input.
+pub fn compile_text(text: &str, arguments: &[&str]) {
+    let mut command = Command::new(compiler());
+    command.args(arguments).arg("-").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{command:?}:\n{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A folder with the shared library under the name that the loader looks for.
+pub fn library_folder(name: &str) -> PathBuf {
+    let folder = scratch(name);
+    let library = shared_library();
+    let mut names = vec![library.file_name().unwrap().to_owned()];
+    if cfg!(target_os = "linux") {
+        names.push(soname().into());
+    }
+    for name in names {
+        let copy = folder.join(name);
+        let same = |copy: &Path| Some(copy.metadata().ok()?.modified().ok()? >= library.metadata().ok()?.modified().ok()?);
+        if same(&copy) != Some(true) {
+            // Written aside and renamed: another test of this run may be loading the old one.
+            let aside = folder.join(format!("{}.{}", std::process::id(), copy.file_name().unwrap().to_string_lossy()));
+            std::fs::copy(&library, &aside).unwrap();
+            std::fs::rename(&aside, &copy).unwrap();
+        }
+    }
+    folder
+}
+
+/// Compiles `sources` and links them with the shared library.
+pub fn build_program(name: &str, sources: &[PathBuf], flags: &[&str]) -> PathBuf {
+    let libraries = library_folder(name);
+    let program = libraries.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    let mut command = Command::new(compiler());
+    command.args(["-std=c99", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Werror", "-pedantic", "-g", "-O1"]).args(flags);
+    command.arg("-I").arg(root().join("include")).args(sources);
+    command.arg("-o").arg(&program).arg("-L").arg(&libraries).args(["-lloquat", "-lm", "-lpthread", "-ldl"]);
+    command.arg(format!("-Wl,-rpath,{}", libraries.display()));
+    succeed(&mut command);
+    program
+}
+
+/// Builds `tests/c/NAME.c` and runs it as `check` says, in the folder of the crate. A status that is not 0 fails the test.
+pub fn run_program(name: &str, check: Check) {
+    if !cfg!(target_os = "linux") || cfg!(not(any(target_arch = "x86_64", target_arch = "aarch64"))) {
+        eprintln!("skipped: the C programs are linked and run on Linux only");
+        return;
+    }
+    if std::env::var_os("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER").is_some() {
+        eprintln!("skipped: a cross build; the C compiler here makes programs for another machine");
+        return;
+    }
+    let mut flags = Vec::new();
+    match check {
+        Check::Plain => {}
+        Check::AddressSanitizer if !has_address_sanitizer() => {
+            eprintln!("skipped: the C compiler has no AddressSanitizer");
+            return;
+        }
+        Check::AddressSanitizer => flags.extend(["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]),
+        Check::Valgrind if Command::new("valgrind").arg("--version").output().is_err() => {
+            eprintln!("skipped: valgrind is not installed");
+            return;
+        }
+        Check::Valgrind => {}
+    }
+    let label = format!("{name}-{check:?}").to_lowercase();
+    let program = build_program(&label, &[root().join(format!("tests/c/{name}.c"))], &flags);
+    let mut command = match check {
+        Check::Valgrind => {
+            let mut command = Command::new("valgrind");
+            command.args(["--quiet", "--error-exitcode=99", "--leak-check=full", "--errors-for-leak-kinds=definite,indirect,possible"]);
+            command.arg(&program);
+            command
+        }
+        _ => Command::new(&program),
+    };
+    command.current_dir(root()).env("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0").env("LOQUAT_TEST_CHECK", format!("{check:?}"));
+    let output = succeed(&mut command);
+    print!("{}", String::from_utf8_lossy(&output.stdout));
+}
+
+fn has_address_sanitizer() -> bool {
+    let folder = scratch("has-asan");
+    let source = folder.join("empty.c");
+    std::fs::write(&source, "int main(void) { return 0; }\n").unwrap();
+    let built = Command::new(compiler()).args(["-fsanitize=address,undefined", "-o"]).arg(folder.join("empty")).arg(&source).output();
+    built.is_ok_and(|output| output.status.success()) && Command::new(folder.join("empty")).status().is_ok_and(|status| status.success())
+}
+
+/// The name of the function that a line of the header begins to declare.
+pub fn declared_name(line: &str) -> Option<&str> {
+    if line.starts_with([' ', '*', '/', '#', '}']) || line.starts_with("typedef") {
+        return None;
+    }
+    let (before, _) = line.split_once('(')?;
+    before.rsplit([' ', '*']).next().filter(|name| name.starts_with("loquat_"))
+}
+
+/// The functions that a header declares.
+pub fn declared_functions(header: &str) -> BTreeSet<String> {
+    header.lines().filter_map(declared_name).map(str::to_owned).collect()
+}
+
+/// The value of `#define NAME VALUE` in a header.
+pub fn constant(header: &str, name: &str) -> String {
+    let line = header.lines().find_map(|line| line.strip_prefix("#define ")?.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name}")).trim_matches(['(', ')']).to_owned()
+}
+
+/// The dynamic symbols that the shared library defines.
+pub fn exported_symbols() -> BTreeSet<String> {
+    let output = succeed(Command::new("nm").args(["--dynamic", "--defined-only", "--format=posix"]).arg(shared_library()));
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+}
+
+/// The name by which programs that were linked with the shared library look for it.
+pub fn soname() -> String {
+    let output = succeed(Command::new("readelf").args(["--dynamic", "--wide"]).arg(shared_library()));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let name = text.lines().find_map(|line| line.split_once("soname: [")?.1.strip_suffix(']'));
+    name.unwrap_or_else(|| panic!("no SONAME in\n{text}")).to_owned()
+}
