@@ -179,17 +179,999 @@ typedef struct loquat_error loquat_error;
  *
  * Never fails. Any thread.
  */
-loquat_status loquat_error_status(const loquat_error *error);
+loquat_status loquat_error_status(const struct loquat_error *error);
 
 /**
  * The message: UTF-8, for people, subject to change. It ends with NUL and lives as long as the error object. "" for NULL.
  *
  * Never fails. Any thread.
  */
-const char *loquat_error_message(const loquat_error *error);
+const char *loquat_error_message(const struct loquat_error *error);
 
 /** Frees an error object. NULL is fine. */
-void loquat_error_free(loquat_error *error);
+void loquat_error_free(struct loquat_error *error);
+
+/* ===========================================================================
+ * Runtime
+ *
+ * Threads, the memory budget, the log. A process may have several runtimes; they share nothing.
+ * ======================================================================== */
+
+/** Level of a log message: for people who debug the library. */
+#define LOQUAT_LOG_DEBUG 0
+
+/** Level of a log message: what was loaded, with which settings. */
+#define LOQUAT_LOG_INFO 1
+
+/** Level of a log message: something that the host may want to change. */
+#define LOQUAT_LOG_WARNING 2
+
+/** Threads, memory and log for models and sessions. Any number of threads may use it at once. */
+typedef struct loquat_runtime loquat_runtime;
+
+/** How a runtime is to be made. Later changes do not reach runtimes that were made from it. */
+typedef struct loquat_runtime_options loquat_runtime_options;
+
+/**
+ * Receives log messages: `length` bytes of UTF-8 without a NUL at the end, valid during the call only. It is called on the threads
+ * that call the library, perhaps on several at once; it must not call the library.
+ */
+typedef void (*loquat_log_fn)(void *user_data, uint32_t level, const char *message, size_t length);
+
+/** Memory of a runtime in bytes: what its models and sessions hold, by category. */
+typedef struct loquat_memory {
+    /** Set by the caller to sizeof(loquat_memory). */
+    uint32_t struct_size;
+    /** Zero. */
+    uint32_t reserved;
+    /** Model files mapped read-only. Shared with the page cache of the system and not held against the limit. */
+    uint64_t weights_mapped;
+    /** Weights in private memory. */
+    uint64_t weights_private;
+    /** Key/value caches of sessions. */
+    uint64_t kv_cache;
+    /** Working memory of sessions and threads. */
+    uint64_t scratch;
+    /** Tokenizer tables, sampler buffers and the rest. */
+    uint64_t other;
+    /** All but the mapped weights. */
+    uint64_t private_total;
+    /** The largest value that private_total has had. */
+    uint64_t private_peak;
+    /** The limit on private_total; UINT64_MAX for none. */
+    uint64_t limit;
+} loquat_memory;
+
+/** New options: one thread for each core, no memory limit, no log. */
+LOQUAT_MUST_USE loquat_status loquat_runtime_options_new(struct loquat_runtime_options **options, loquat_error **error);
+
+/** Frees options. NULL is fine. */
+void loquat_runtime_options_free(struct loquat_runtime_options *options);
+
+/**
+ * How many threads compute, the one that calls loquat_session_step included: 0 for one per core, 1 for the caller's alone (the
+ * library then starts no thread).
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_runtime_options_set_threads(struct loquat_runtime_options *options,
+                                                 uint32_t threads,
+                                                 loquat_error **error);
+
+/**
+ * The most private memory, in bytes, that models and sessions of the runtime may hold together; UINT64_MAX for no limit. What would pass
+ * it fails with LOQUAT_OUT_OF_MEMORY.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_runtime_options_set_memory_limit(struct loquat_runtime_options *options,
+                                                      uint64_t bytes,
+                                                      loquat_error **error);
+
+/**
+ * Has messages of `least_level` (a LOQUAT_LOG_ number) and above sent to `log`, with `user_data`; NULL turns the log off. Steps do not log.
+ *
+ * Lent: `user_data` must live until the runtime and everything that was made with it is freed.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_runtime_options_set_log(struct loquat_runtime_options *options,
+                                             loquat_log_fn log,
+                                             void *user_data,
+                                             uint32_t least_level,
+                                             loquat_error **error);
+
+/**
+ * Sets an option by name, for configuration files and for what has no function of its own.
+ *
+ * "threads" (a number, or "all"), "memory_limit" (bytes), "isa" (instruction set: "portable", "avx2", "avx512",
+ * "avx512vnni", "amx"; one that the machine lacks is an error when the runtime is made). LOQUAT_UNKNOWN_OPTION for another key.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_runtime_options_set(struct loquat_runtime_options *options,
+                                         const char *key,
+                                         size_t key_length,
+                                         const char *value,
+                                         size_t value_length,
+                                         loquat_error **error);
+
+/**
+ * Makes a runtime and starts its threads. `options` may be NULL for the defaults; they are not kept.
+ *
+ * LOQUAT_UNSUPPORTED for an instruction set that the machine lacks; LOQUAT_IO where the system gives no thread.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_runtime_new(const struct loquat_runtime_options *options,
+                                 struct loquat_runtime **runtime,
+                                 loquat_error **error);
+
+/** Frees the host's hold on a runtime. Its threads end when its last model and session are freed too. NULL is fine. */
+void loquat_runtime_free(struct loquat_runtime *runtime);
+
+/** Stores how many threads compute, the calling one included. */
+LOQUAT_MUST_USE loquat_status loquat_runtime_threads(const struct loquat_runtime *runtime, uint32_t *threads, loquat_error **error);
+
+/**
+ * Fills `buffer` with the name of the instruction set that the runtime computes with ("avx512", "portable").
+ *
+ * LOQUAT_BUFFER_TOO_SMALL.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_runtime_isa(const struct loquat_runtime *runtime,
+                                 char *buffer,
+                                 size_t capacity,
+                                 size_t *length,
+                                 loquat_error **error);
+
+/** Fills `memory` with what the models and sessions of the runtime hold now. */
+LOQUAT_MUST_USE
+loquat_status loquat_runtime_get_memory(const struct loquat_runtime *runtime,
+                                        struct loquat_memory *memory,
+                                        loquat_error **error);
+
+/* ===========================================================================
+ * Model
+ *
+ * A model file in memory: weights, tokenizer, metadata. Immutable, and shared by any number of sessions.
+ * ======================================================================== */
+
+/**
+ * Map the file: nothing is copied, pages are read when they are needed and shared with other processes. The file must not be
+ * truncated or overwritten while the model lives; the system may end the process then (SIGBUS).
+ */
+#define LOQUAT_ACCESS_MAP 0
+
+/** Read the file into private memory: slower to load, counted in the memory limit, independent of the file afterwards. */
+#define LOQUAT_ACCESS_READ 1
+
+/** Stands where there is no such token. */
+#define LOQUAT_NO_TOKEN UINT32_MAX
+
+/** A loaded model. Any number of threads and sessions may use it at once. */
+typedef struct loquat_model loquat_model;
+
+/** How a model is to be loaded. Later changes do not reach models that were loaded with it. */
+typedef struct loquat_model_options loquat_model_options;
+
+/** Tells the host that the bytes it lent are no longer used. May be called from any thread; it must not call the library. */
+typedef void (*loquat_release_fn)(void *user_data);
+
+/** The shape of a model. What only the weights tell is UINT32_MAX where they are not loaded. */
+typedef struct loquat_model_info {
+    /** Set by the caller to sizeof(loquat_model_info). */
+    uint32_t struct_size;
+    /** Number of tokens in the vocabulary; also the number of logits. */
+    uint32_t vocab_size;
+    /** Tokens of context that the model was trained for. */
+    uint32_t context_length;
+    /** Number of layers. */
+    uint32_t layers;
+    /** Width of the hidden state. */
+    uint32_t embedding_length;
+    /** Number of attention heads. */
+    uint32_t heads;
+    /** Number of key/value heads. */
+    uint32_t kv_heads;
+    /** Token that begins a text, or LOQUAT_NO_TOKEN. */
+    uint32_t bos_token;
+    /** Token that ends a text, or LOQUAT_NO_TOKEN. Others may end generation too: see loquat_model_token_attributes. */
+    uint32_t eos_token;
+    /** 1 if the weights are loaded, 0 if only the vocabulary is. */
+    uint32_t has_weights;
+    /** Number of parameters: elements of all tensors. */
+    uint64_t parameters;
+    /** Bytes of all tensors in the file. */
+    uint64_t tensor_bytes;
+} loquat_model_info;
+
+/** New options: map the file, load everything. */
+LOQUAT_MUST_USE loquat_status loquat_model_options_new(struct loquat_model_options **options, loquat_error **error);
+
+/** Frees options. NULL is fine. */
+void loquat_model_options_free(struct loquat_model_options *options);
+
+/** How the file is read: LOQUAT_ACCESS_MAP (default) or LOQUAT_ACCESS_READ. */
+LOQUAT_MUST_USE loquat_status loquat_model_options_set_access(struct loquat_model_options *options, uint32_t access, loquat_error **error);
+
+/** 1 to load the tokenizer and metadata only: such a model can't have sessions. Default 0. */
+LOQUAT_MUST_USE
+loquat_status loquat_model_options_set_vocab_only(struct loquat_model_options *options,
+                                                  uint32_t vocab_only,
+                                                  loquat_error **error);
+
+/** Sets an option by name: "access" ("map", "read"), "vocab_only". LOQUAT_UNKNOWN_OPTION for another key. */
+LOQUAT_MUST_USE
+loquat_status loquat_model_options_set(struct loquat_model_options *options,
+                                       const char *key,
+                                       size_t key_length,
+                                       const char *value,
+                                       size_t value_length,
+                                       loquat_error **error);
+
+/**
+ * Loads a model file (GGUF). `path` is UTF-8 on every system. `options` may be NULL for the defaults; they are not kept.
+ *
+ * LOQUAT_IO, LOQUAT_INVALID_FILE, LOQUAT_UNSUPPORTED (an architecture, tensor type or tokenizer that this version lacks; the message names
+ * it), LOQUAT_OUT_OF_MEMORY.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_model_load(const loquat_runtime *runtime,
+                                const char *path,
+                                size_t path_length,
+                                const struct loquat_model_options *options,
+                                struct loquat_model **model,
+                                loquat_error **error);
+
+/**
+ * Loads a model from memory that the host lends. Nothing is copied where the alignment of the data allows it.
+ *
+ * Lent: `data` must stay as it is until `release` is called with `user_data`. That happens exactly once, when the last object that uses the
+ * bytes is gone: after the model and its sessions are freed, or before this call returns where it fails. `release` may be NULL. Where `data` or `model` is
+ * NULL the call fails and `release` is not called.
+ *
+ * Statuses as loquat_model_load.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_model_load_buffer(const loquat_runtime *runtime,
+                                       const uint8_t *data,
+                                       size_t length,
+                                       loquat_release_fn release,
+                                       void *user_data,
+                                       const struct loquat_model_options *options,
+                                       struct loquat_model **model,
+                                       loquat_error **error);
+
+/** Frees the host's hold on a model. The weights go when its last session is freed too. NULL is fine. */
+void loquat_model_free(struct loquat_model *model);
+
+/** Fills `info` with the shape of the model. */
+LOQUAT_MUST_USE loquat_status loquat_model_get_info(const struct loquat_model *model, struct loquat_model_info *info, loquat_error **error);
+
+/**
+ * Fills `buffer` with a line about the model for people: architecture, size, type of the weights.
+ *
+ * LOQUAT_BUFFER_TOO_SMALL.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_model_description(const struct loquat_model *model,
+                                       char *buffer,
+                                       size_t capacity,
+                                       size_t *length,
+                                       loquat_error **error);
+
+/* ===========================================================================
+ * Metadata
+ *
+ * What a model file says about itself: keys with typed values, in the order of the file. Values of arrays are read one by one, by index;
+ * for a value that is no array the index is 0.
+ * ======================================================================== */
+
+/** Type of a metadata value: 8-bit unsigned integer. */
+#define LOQUAT_VALUE_U8 0
+
+/** Type of a metadata value: 8-bit signed integer. */
+#define LOQUAT_VALUE_I8 1
+
+/** Type of a metadata value: 16-bit unsigned integer. */
+#define LOQUAT_VALUE_U16 2
+
+/** Type of a metadata value: 16-bit signed integer. */
+#define LOQUAT_VALUE_I16 3
+
+/** Type of a metadata value: 32-bit unsigned integer. */
+#define LOQUAT_VALUE_U32 4
+
+/** Type of a metadata value: 32-bit signed integer. */
+#define LOQUAT_VALUE_I32 5
+
+/** Type of a metadata value: 32-bit float. */
+#define LOQUAT_VALUE_F32 6
+
+/** Type of a metadata value: truth value. */
+#define LOQUAT_VALUE_BOOL 7
+
+/** Type of a metadata value: text. */
+#define LOQUAT_VALUE_STRING 8
+
+/** Type of a metadata value: array. */
+#define LOQUAT_VALUE_ARRAY 9
+
+/** Type of a metadata value: 64-bit unsigned integer. */
+#define LOQUAT_VALUE_U64 10
+
+/** Type of a metadata value: 64-bit signed integer. */
+#define LOQUAT_VALUE_I64 11
+
+/** Type of a metadata value: 64-bit float. */
+#define LOQUAT_VALUE_F64 12
+
+/** Stores the number of keys. */
+LOQUAT_MUST_USE loquat_status loquat_model_metadata_count(const loquat_model *model, uint64_t *count, loquat_error **error);
+
+/**
+ * Fills `buffer` with the key at `index`.
+ *
+ * LOQUAT_NOT_FOUND past the last key; LOQUAT_BUFFER_TOO_SMALL.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_model_metadata_key(const loquat_model *model,
+                                        uint64_t index,
+                                        char *buffer,
+                                        size_t capacity,
+                                        size_t *length,
+                                        loquat_error **error);
+
+/**
+ * Stores the type of a value and its number of elements. For an array the type is that of its elements (LOQUAT_VALUE_ARRAY: arrays in an
+ * array, whose elements can't be read) and `*is_array` is 1; for other values the number is 1 and `*is_array` 0.
+ *
+ * LOQUAT_NOT_FOUND.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_model_metadata_type(const loquat_model *model,
+                                         const char *key,
+                                         size_t key_length,
+                                         uint32_t *value_type,
+                                         uint32_t *is_array,
+                                         uint64_t *count,
+                                         loquat_error **error);
+
+/**
+ * Stores an integer of any type that is not negative.
+ *
+ * LOQUAT_NOT_FOUND; LOQUAT_INVALID_ARGUMENT for a value of another kind or range.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_model_metadata_u64(const loquat_model *model,
+                                        const char *key,
+                                        size_t key_length,
+                                        uint64_t index,
+                                        uint64_t *value,
+                                        loquat_error **error);
+
+/**
+ * Stores an integer of any type.
+ *
+ * LOQUAT_NOT_FOUND; LOQUAT_INVALID_ARGUMENT for a value of another kind or range.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_model_metadata_i64(const loquat_model *model,
+                                        const char *key,
+                                        size_t key_length,
+                                        uint64_t index,
+                                        int64_t *value,
+                                        loquat_error **error);
+
+/**
+ * Stores a number of any type, rounded to the nearest double.
+ *
+ * LOQUAT_NOT_FOUND; LOQUAT_INVALID_ARGUMENT for a value of another kind.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_model_metadata_f64(const loquat_model *model,
+                                        const char *key,
+                                        size_t key_length,
+                                        uint64_t index,
+                                        double *value,
+                                        loquat_error **error);
+
+/**
+ * Stores a truth value as 0 or 1.
+ *
+ * LOQUAT_NOT_FOUND; LOQUAT_INVALID_ARGUMENT for a value of another kind.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_model_metadata_bool(const loquat_model *model,
+                                         const char *key,
+                                         size_t key_length,
+                                         uint64_t index,
+                                         uint32_t *value,
+                                         loquat_error **error);
+
+/**
+ * Fills `buffer` with a text as the file has it: usually UTF-8, but that is the file's affair.
+ *
+ * LOQUAT_NOT_FOUND; LOQUAT_BUFFER_TOO_SMALL; LOQUAT_INVALID_ARGUMENT for a value of another kind.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_model_metadata_string(const loquat_model *model,
+                                           const char *key,
+                                           size_t key_length,
+                                           uint64_t index,
+                                           char *buffer,
+                                           size_t capacity,
+                                           size_t *length,
+                                           loquat_error **error);
+
+/* ===========================================================================
+ * Tensors
+ *
+ * The table of tensors of a model file.
+ * ======================================================================== */
+
+/** A tensor of a model file. */
+typedef struct loquat_tensor {
+    /** Set by the caller to sizeof(loquat_tensor). */
+    uint32_t struct_size;
+    /** How the elements are stored: the type's number in GGUF files. loquat_tensor_type_name names it. */
+    uint32_t tensor_type;
+    /** The number of dimensions, 1 to 4. */
+    uint32_t dimensions;
+    /** Zero. */
+    uint32_t reserved;
+    /** The dimensions, the contiguous one first: a matrix of r rows and c columns is c, r. 1 past the last dimension. */
+    uint64_t size[4];
+    /** Offset of the first byte from the start of the file. */
+    uint64_t offset;
+    /** Number of bytes. */
+    uint64_t bytes;
+} loquat_tensor;
+
+/** Stores the number of tensors. */
+LOQUAT_MUST_USE loquat_status loquat_model_tensor_count(const loquat_model *model, uint64_t *count, loquat_error **error);
+
+/**
+ * Fills `tensor` with the tensor at `index`, in the order of the file.
+ *
+ * LOQUAT_NOT_FOUND past the last one.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_model_get_tensor(const loquat_model *model,
+                                      uint64_t index,
+                                      struct loquat_tensor *tensor,
+                                      loquat_error **error);
+
+/**
+ * Fills `buffer` with the name of the tensor at `index`.
+ *
+ * LOQUAT_NOT_FOUND past the last one; LOQUAT_BUFFER_TOO_SMALL.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_model_tensor_name(const loquat_model *model,
+                                       uint64_t index,
+                                       char *buffer,
+                                       size_t capacity,
+                                       size_t *length,
+                                       loquat_error **error);
+
+/**
+ * Stores the index of the tensor with a name.
+ *
+ * LOQUAT_NOT_FOUND.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_model_find_tensor(const loquat_model *model,
+                                       const char *name,
+                                       size_t name_length,
+                                       uint64_t *index,
+                                       loquat_error **error);
+
+/**
+ * Fills `buffer` with the name of a tensor type ("Q4_K").
+ *
+ * LOQUAT_NOT_FOUND for a number that names no type; LOQUAT_BUFFER_TOO_SMALL.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_tensor_type_name(uint32_t tensor_type,
+                                      char *buffer,
+                                      size_t capacity,
+                                      size_t *length,
+                                      loquat_error **error);
+
+/* ===========================================================================
+ * Session options
+ *
+ * What can be chosen when a session is made: context, cache, sampling, and where a turn ends.
+ * ======================================================================== */
+
+/** Element type of the key/value cache: 32-bit floats. (The numbers are those of tensor types in GGUF files.) */
+#define LOQUAT_KV_F32 0
+
+/** Element type of the key/value cache: 16-bit floats, the default. */
+#define LOQUAT_KV_F16 1
+
+/** Element type of the key/value cache: bfloat16. */
+#define LOQUAT_KV_BF16 30
+
+/** How a session is to be made. Later changes do not reach sessions that were made from it. */
+typedef struct loquat_session_options loquat_session_options;
+
+/** New options: the model's context length, a 16-bit cache, always the most probable token, no limit on tokens. */
+LOQUAT_MUST_USE loquat_status loquat_session_options_new(struct loquat_session_options **options, loquat_error **error);
+
+/** Frees options. NULL is fine. */
+void loquat_session_options_free(struct loquat_session_options *options);
+
+/**
+ * The number of tokens that the context holds; 0 for the model's own context length. Memory for all of them is taken when the
+ * session is made.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_session_options_set_context(struct loquat_session_options *options,
+                                                 uint32_t tokens,
+                                                 loquat_error **error);
+
+/** The number of prompt tokens that are processed together; default 512. It changes speed and scratch memory, not results. */
+LOQUAT_MUST_USE
+loquat_status loquat_session_options_set_batch(struct loquat_session_options *options,
+                                               uint32_t tokens,
+                                               loquat_error **error);
+
+/** The element type of the key/value cache: a LOQUAT_KV_ number. */
+LOQUAT_MUST_USE
+loquat_status loquat_session_options_set_kv_type(struct loquat_session_options *options,
+                                                 uint32_t kv_type,
+                                                 loquat_error **error);
+
+/**
+ * Divides the logits before the draw: below 1 sharper, above 1 flatter, 0 (the default) always the most probable token, whatever the
+ * three settings below. Finite, at least 0.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_session_options_set_temperature(struct loquat_session_options *options,
+                                                     float temperature,
+                                                     loquat_error **error);
+
+/** Draws among the `top_k` most probable tokens only; 0 for all. Default 40. */
+LOQUAT_MUST_USE
+loquat_status loquat_session_options_set_top_k(struct loquat_session_options *options,
+                                               uint32_t top_k,
+                                               loquat_error **error);
+
+/** Draws among the fewest tokens whose probabilities reach `top_p`, above 0 and at most 1; 1 for all. Default 0.95. */
+LOQUAT_MUST_USE loquat_status loquat_session_options_set_top_p(struct loquat_session_options *options, float top_p, loquat_error **error);
+
+/** Draws among tokens that are at least `min_p` times as probable as the most probable one, from 0 to 1; 0 for all. Default 0.05. */
+LOQUAT_MUST_USE loquat_status loquat_session_options_set_min_p(struct loquat_session_options *options, float min_p, loquat_error **error);
+
+/**
+ * Penalties on the last `window` tokens (0 for none): `repetition` divides positive logits and multiplies negative ones (1 is off),
+ * `presence` is taken once from the logit of each token there, `frequency` once for each time it is there (0 is off).
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_session_options_set_penalties(struct loquat_session_options *options,
+                                                   float repetition,
+                                                   float presence,
+                                                   float frequency,
+                                                   uint32_t window,
+                                                   loquat_error **error);
+
+/** The seed of the draws: the same seed, prompt and options give the same text, whatever the number of threads. Default 0. */
+LOQUAT_MUST_USE loquat_status loquat_session_options_set_seed(struct loquat_session_options *options, uint64_t seed, loquat_error **error);
+
+/** Adds `bias` to the logit of `token` in every draw: finite, or -INFINITY to forbid it. Each token at most once. */
+LOQUAT_MUST_USE
+loquat_status loquat_session_options_add_logit_bias(struct loquat_session_options *options,
+                                                    uint32_t token,
+                                                    float bias,
+                                                    loquat_error **error);
+
+/** Ends a turn where the text comes to `stop`, which is left out. May be called several times. Not empty. */
+LOQUAT_MUST_USE
+loquat_status loquat_session_options_add_stop(struct loquat_session_options *options,
+                                              const char *stop,
+                                              size_t stop_length,
+                                              loquat_error **error);
+
+/** The most tokens that a turn generates; UINT32_MAX for no limit but the context. Default: no limit. */
+LOQUAT_MUST_USE
+loquat_status loquat_session_options_set_max_tokens(struct loquat_session_options *options,
+                                                    uint32_t tokens,
+                                                    loquat_error **error);
+
+/** 1 to go on past end-of-generation tokens, as benchmarks do; default 0. */
+LOQUAT_MUST_USE
+loquat_status loquat_session_options_set_ignore_end(struct loquat_session_options *options,
+                                                    uint32_t ignore,
+                                                    loquat_error **error);
+
+/**
+ * 1 to keep the logits of every prompt position, not only of the last; default 0. Costs vocabulary size × 4 bytes of memory for each
+ * token of a batch.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_session_options_set_all_logits(struct loquat_session_options *options,
+                                                    uint32_t all,
+                                                    loquat_error **error);
+
+/**
+ * Sets an option by name, for configuration files and for what has no function of its own.
+ *
+ * "context", "batch", "kv_type" ("f16", "bf16", "f32"), "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty",
+ * "frequency_penalty", "penalty_window", "seed", "max_tokens", "stop" (adds one), "ignore_end", "all_logits".
+ * LOQUAT_UNKNOWN_OPTION for another key.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_session_options_set(struct loquat_session_options *options,
+                                         const char *key,
+                                         size_t key_length,
+                                         const char *value,
+                                         size_t value_length,
+                                         loquat_error **error);
+
+/* ===========================================================================
+ * Session
+ *
+ * One conversation with a model: its context, its key/value cache, its sampler. Append a prompt, then step until the turn is over.
+ * ======================================================================== */
+
+/** Why a turn is over: the model said an end-of-generation token. */
+#define LOQUAT_REASON_END 1
+
+/** Why a turn is over: the text came to a stop string, which is not part of it. */
+#define LOQUAT_REASON_STOP 2
+
+/** Why a turn is over: as many tokens were generated as the options allow. */
+#define LOQUAT_REASON_LIMIT 3
+
+/** Why a turn is over: the context is full. */
+#define LOQUAT_REASON_CONTEXT 4
+
+/** One conversation. It keeps its model, and all memory that a step touches, from its creation on. */
+typedef struct loquat_session loquat_session;
+
+/** What a step did. Fields that the status does not name are zero. */
+typedef struct loquat_event {
+    /** Set by the caller to sizeof(loquat_event). */
+    uint32_t struct_size;
+    /** LOQUAT_TOKEN: the id of the token. */
+    uint32_t token;
+    /**
+     * LOQUAT_TOKEN, LOQUAT_DONE: what this step adds to the text, whole UTF-8 characters, perhaps none. Not NUL-terminated. Lives until the
+     * next call that takes the session as `loquat_session *`.
+     */
+    const char *text;
+    /** The length of `text` in bytes. */
+    uint64_t text_length;
+    /** LOQUAT_DONE: a LOQUAT_REASON_ number. */
+    uint32_t reason;
+    /** The number of tokens in the context after this step. */
+    uint32_t position;
+    /** How much of the appended prompt has been processed, from 0 to 1. */
+    float progress;
+    /** Zero. */
+    uint32_t reserved;
+} loquat_event;
+
+/**
+ * Opens a session: takes its memory and checks its options. `options` may be NULL for the defaults; they are not kept.
+ *
+ * LOQUAT_UNSUPPORTED for a model that was loaded without its weights.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_session_new(const loquat_model *model,
+                                 const loquat_session_options *options,
+                                 struct loquat_session **session,
+                                 loquat_error **error);
+
+/** Frees a session and its memory. NULL is fine. */
+void loquat_session_free(struct loquat_session *session);
+
+/**
+ * Appends tokens to the prompt. Nothing is computed yet: that is the steps' work. Begins a new turn.
+ *
+ * LOQUAT_CONTEXT_FULL where they do not fit; none is appended then. LOQUAT_INVALID_ARGUMENT for an id outside the vocabulary.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_session_append_tokens(struct loquat_session *session,
+                                           const uint32_t *tokens,
+                                           size_t count,
+                                           loquat_error **error);
+
+/**
+ * Changes how many tokens a turn generates at most, from the turn in progress on; UINT32_MAX for no limit but the context, 0 to process the
+ * prompt and generate nothing.
+ */
+LOQUAT_MUST_USE loquat_status loquat_session_set_max_tokens(struct loquat_session *session, uint32_t tokens, loquat_error **error);
+
+/**
+ * Works on the session for about `budget_ns` nanoseconds: first on what is left of the prompt, then on the next token. 0 does one item of
+ * work, UINT64_MAX goes on until there is a token. The calling thread works; the threads of the runtime help.
+ *
+ * LOQUAT_TOKEN: a token was generated and is in the context; step again for the next. LOQUAT_PENDING: the budget is used up, step again.
+ * LOQUAT_DONE: the turn is over, `event->reason` says why; append something before stepping again. LOQUAT_CANCELLED: loquat_session_cancel was
+ * called; step again to go on. LOQUAT_NON_FINITE: the logits are no numbers. LOQUAT_INVALID_ARGUMENT: nothing was appended yet.
+ *
+ * The text and what is sampled do not depend on the budget or on the number of threads.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_session_step(struct loquat_session *session,
+                                  uint64_t budget_ns,
+                                  struct loquat_event *event,
+                                  loquat_error **error);
+
+/** Makes the step that runs now, or the next one, return LOQUAT_CANCELLED within one item of work. At any time, from any thread. */
+LOQUAT_MUST_USE loquat_status loquat_session_cancel(const struct loquat_session *session, loquat_error **error);
+
+/**
+ * Copies the logits of the last position that was processed: `*count` floats, one for each token of the vocabulary, as the model computed
+ * them (no penalties, no bias).
+ *
+ * LOQUAT_NOT_FOUND before the prompt is processed; LOQUAT_BUFFER_TOO_SMALL.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_session_logits(const struct loquat_session *session,
+                                    float *logits,
+                                    size_t capacity,
+                                    size_t *count,
+                                    loquat_error **error);
+
+/**
+ * Fills `tokens` with the tokens of the context: prompt and generated ones, in order.
+ *
+ * LOQUAT_BUFFER_TOO_SMALL.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_session_tokens(const struct loquat_session *session,
+                                    uint32_t *tokens,
+                                    size_t capacity,
+                                    size_t *count,
+                                    loquat_error **error);
+
+/** Stores how many tokens the context holds and can hold. Either pointer may be NULL. */
+LOQUAT_MUST_USE
+loquat_status loquat_session_position(const struct loquat_session *session,
+                                      uint32_t *position,
+                                      uint32_t *capacity,
+                                      loquat_error **error);
+
+/** Forgets all tokens, and puts the sampler back to its seed. The session is then as new. */
+LOQUAT_MUST_USE loquat_status loquat_session_reset(struct loquat_session *session, loquat_error **error);
+
+/**
+ * Forgets all tokens from position `tokens` on, so that the context holds that many.
+ *
+ * LOQUAT_INVALID_ARGUMENT where it holds fewer.
+ */
+LOQUAT_MUST_USE loquat_status loquat_session_truncate(struct loquat_session *session, uint32_t tokens, loquat_error **error);
+
+/* ===========================================================================
+ * Metrics
+ *
+ * What sessions and runtimes count about themselves. All of it may be read at any time, from any thread, also while a step runs: a
+ * snapshot never shows half a step. Times are nanoseconds of a monotonic clock. A figure that is not available is UINT64_MAX or NaN.
+ * ======================================================================== */
+
+/** Series of times: from the request of a turn to its first token, one value for each turn. */
+#define LOQUAT_SERIES_TTFT 1
+
+/** Series of times: from one token to the next. */
+#define LOQUAT_SERIES_INTER_TOKEN 2
+
+/** Series of times: by how much steps with a budget outlasted it. */
+#define LOQUAT_SERIES_OVERSHOOT 3
+
+/** Series of times: runs of the worker threads. Of runtimes only. */
+#define LOQUAT_SERIES_DISPATCH 4
+
+/** The counters of one session. */
+typedef struct loquat_session_metrics {
+    /** Set by the caller to sizeof(loquat_session_metrics). */
+    uint32_t struct_size;
+    /** Zero. */
+    uint32_t reserved;
+    /** Prompt tokens that were processed. */
+    uint64_t prompt_tokens;
+    /** Tokens that were generated. */
+    uint64_t generated_tokens;
+    /** Time spent on prompt tokens, nanoseconds, without the pauses between steps. */
+    uint64_t prefill_ns;
+    /** Time spent on generating tokens, nanoseconds, likewise. */
+    uint64_t decode_ns;
+    /** Prompt tokens per second of prefill_ns; NaN where there were none. */
+    double prefill_tokens_per_s;
+    /** Generated tokens (the first of each turn excluded) per second of decode_ns; NaN where there were none. */
+    double decode_tokens_per_s;
+    /** Time to the first token in the latest turn, nanoseconds; UINT64_MAX before the first and in a runtime's metrics. */
+    uint64_t last_ttft_ns;
+    /** Calls of loquat_session_step. */
+    uint64_t steps;
+    /** Steps whose budget ran out before a token. */
+    uint64_t pending_steps;
+    /** Steps that a cancellation ended. */
+    uint64_t cancellations;
+    /** Steps that failed. */
+    uint64_t errors;
+    /** Size of the key/value cache, bytes. */
+    uint64_t kv_capacity_bytes;
+    /** The part of it that holds tokens, bytes. */
+    uint64_t kv_used_bytes;
+    /** Size of the scratch memory, bytes. */
+    uint64_t scratch_bytes;
+} loquat_session_metrics;
+
+/** The figures of a series of times, nanoseconds. */
+typedef struct loquat_latency {
+    /** Set by the caller to sizeof(loquat_latency). */
+    uint32_t struct_size;
+    /** Which percentiles have enough values to mean something, a set of bits: 1 for p50, 2 for p95, 4 for p99, 8 for p99.9. */
+    uint32_t resolved;
+    /** Number of values. */
+    uint64_t count;
+    /** Their sum. */
+    uint64_t sum_ns;
+    /** The least; UINT64_MAX without values. */
+    uint64_t min_ns;
+    /** The greatest; UINT64_MAX without values. */
+    uint64_t max_ns;
+    /** The mean; NaN without values. */
+    double mean_ns;
+    /** Sample standard deviation; NaN below two values. */
+    double std_ns;
+    /** Coefficient of variation, 100 std / mean; NaN below two values. */
+    double cv_pct;
+    /** The median, by nearest rank, at most 2.5 % off; UINT64_MAX without values, as the percentiles below. */
+    uint64_t p50_ns;
+    /** The 95th percentile. */
+    uint64_t p95_ns;
+    /** The 99th percentile. */
+    uint64_t p99_ns;
+    /** The 99.9th percentile. */
+    uint64_t p999_ns;
+    /** Values above 10 minutes, which the percentiles can't tell apart. */
+    uint64_t overflow;
+} loquat_latency;
+
+/** The counters of a runtime. Those of sessions are sums over all of its sessions, living and gone; sizes are sums over the living. */
+typedef struct loquat_runtime_metrics {
+    /** Set by the caller to sizeof(loquat_runtime_metrics). */
+    uint32_t struct_size;
+    /** Threads that compute, the calling one included. */
+    uint32_t threads;
+    /** Age of the runtime, nanoseconds. */
+    uint64_t elapsed_ns;
+    /** Sessions that live. */
+    uint64_t sessions_alive;
+    /** Sessions that were ever opened. */
+    uint64_t sessions_created;
+    /** Models that live. */
+    uint64_t models_alive;
+    /** Models that were ever loaded. */
+    uint64_t models_loaded;
+    /** Runs of the worker threads: one for each part of a step. */
+    uint64_t dispatches;
+    /** Runs per second of elapsed_ns; NaN where no time has passed. */
+    double dispatches_per_s;
+    /** Prompt tokens that were processed. */
+    uint64_t prompt_tokens;
+    /** Tokens that were generated. */
+    uint64_t generated_tokens;
+    /** Time spent on prompt tokens, nanoseconds, without the pauses between steps. */
+    uint64_t prefill_ns;
+    /** Time spent on generating tokens, nanoseconds, likewise. */
+    uint64_t decode_ns;
+    /** Prompt tokens per second of prefill_ns; NaN where there were none. */
+    double prefill_tokens_per_s;
+    /** Generated tokens (the first of each turn excluded) per second of decode_ns; NaN where there were none. */
+    double decode_tokens_per_s;
+    /** Time to the first token in the latest turn, nanoseconds; UINT64_MAX before the first and in a runtime's metrics. */
+    uint64_t last_ttft_ns;
+    /** Calls of loquat_session_step. */
+    uint64_t steps;
+    /** Steps whose budget ran out before a token. */
+    uint64_t pending_steps;
+    /** Steps that a cancellation ended. */
+    uint64_t cancellations;
+    /** Steps that failed. */
+    uint64_t errors;
+    /** Size of the key/value cache, bytes. */
+    uint64_t kv_capacity_bytes;
+    /** The part of it that holds tokens, bytes. */
+    uint64_t kv_used_bytes;
+    /** Size of the scratch memory, bytes. */
+    uint64_t scratch_bytes;
+} loquat_runtime_metrics;
+
+/** Fills `metrics` with the counters of the session. */
+LOQUAT_MUST_USE
+loquat_status loquat_session_get_metrics(const loquat_session *session,
+                                         struct loquat_session_metrics *metrics,
+                                         loquat_error **error);
+
+/** Fills `latency` with the figures of a series of the session, a LOQUAT_SERIES_ number. */
+LOQUAT_MUST_USE
+loquat_status loquat_session_get_latency(const loquat_session *session,
+                                         uint32_t series,
+                                         struct loquat_latency *latency,
+                                         loquat_error **error);
+
+/**
+ * Fills two arrays with the histogram of a series of the session: the buckets that hold values, each with the greatest time that belongs to it
+ * (UINT64_MAX for the last, open one) and the number of its values.
+ *
+ * LOQUAT_BUFFER_TOO_SMALL.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_session_get_histogram(const loquat_session *session,
+                                           uint32_t series,
+                                           uint64_t *bounds_ns,
+                                           uint64_t *counts,
+                                           size_t capacity,
+                                           size_t *count,
+                                           loquat_error **error);
+
+/**
+ * Fills `buffer` with all figures of the session as a JSON object. The figures go on moving: give it some room (8 KiB are plenty) rather than
+ * ask for the length first.
+ *
+ * LOQUAT_BUFFER_TOO_SMALL.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_session_metrics_json(const loquat_session *session,
+                                          char *buffer,
+                                          size_t capacity,
+                                          size_t *length,
+                                          loquat_error **error);
+
+/** Fills `metrics` with the counters of the runtime. */
+LOQUAT_MUST_USE
+loquat_status loquat_runtime_get_metrics(const loquat_runtime *runtime,
+                                         struct loquat_runtime_metrics *metrics,
+                                         loquat_error **error);
+
+/** Fills `latency` with the figures of a series of the runtime, a LOQUAT_SERIES_ number. */
+LOQUAT_MUST_USE
+loquat_status loquat_runtime_get_latency(const loquat_runtime *runtime,
+                                         uint32_t series,
+                                         struct loquat_latency *latency,
+                                         loquat_error **error);
+
+/**
+ * Fills two arrays with the histogram of a series of the runtime: the buckets that hold values, each with the greatest time that belongs to it
+ * (UINT64_MAX for the last, open one) and the number of its values.
+ *
+ * LOQUAT_BUFFER_TOO_SMALL.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_runtime_get_histogram(const loquat_runtime *runtime,
+                                           uint32_t series,
+                                           uint64_t *bounds_ns,
+                                           uint64_t *counts,
+                                           size_t capacity,
+                                           size_t *count,
+                                           loquat_error **error);
+
+/**
+ * Fills `buffer` with all figures of the runtime as a JSON object. The figures go on moving: give it some room (16 KiB are plenty) rather than
+ * ask for the length first.
+ *
+ * LOQUAT_BUFFER_TOO_SMALL.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_runtime_metrics_json(const loquat_runtime *runtime,
+                                          char *buffer,
+                                          size_t capacity,
+                                          size_t *length,
+                                          loquat_error **error);
+
+/**
+ * Fills `buffer` with all figures of the runtime in the text format of Prometheus (a page for its scraper).
+ *
+ * LOQUAT_BUFFER_TOO_SMALL.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_runtime_metrics_prometheus(const loquat_runtime *runtime,
+                                                char *buffer,
+                                                size_t capacity,
+                                                size_t *length,
+                                                loquat_error **error);
 
 #ifdef __cplusplus
 }

@@ -59,6 +59,75 @@ fn the_shared_library_is_named_after_the_abi() {
     assert_eq!(cc::soname(), format!("libloquat.so.{abi}"));
 }
 
+/// C text that calls every function that returns a status, its arguments made by `argument` from their types. Functions of `makers` are
+/// left out.
+fn call_everything(makers: &[&str], argument: impl Fn(&str) -> &'static str) -> String {
+    let mut text = String::from(
+        "#include \"check.h\"\n\nint main(void) {\n    static uint64_t junk[512];\n    loquat_error *error = NULL;\n    memset(junk, 0x41, sizeof junk);\n",
+    );
+    let functions = cc::functions(GENERATED);
+    let mut calls = 0;
+    for function in functions.iter().filter(|function| function.result == "loquat_status" && !makers.contains(&function.name.as_str())) {
+        if function.parameters.last().is_none_or(|(ty, _)| ty != "loquat_error **") {
+            assert_eq!(function.name, "loquat_error_status", "{} takes no error", function.name);
+            continue;
+        }
+        let arguments: Vec<&str> = function.parameters.iter().map(|(ty, _)| argument(ty)).collect();
+        let call = format!("{}({})", function.name, arguments.join(", "));
+        text.push_str(&format!("    CHECK({call} != LOQUAT_OK);\n    loquat_error_free(error);\n    error = NULL;\n"));
+        calls += 1;
+    }
+    for function in functions.iter().filter(|function| function.name.ends_with("_free")) {
+        text.push_str(&format!("    {}({});\n", function.name, argument(&function.parameters[0].0)));
+    }
+    assert!(calls > 40, "only {calls} calls");
+    text + "    return 0;\n}\n"
+}
+
+#[test]
+fn every_function_survives_null_everywhere() {
+    let text = call_everything(&[], |ty| if ty.contains('*') || ty.ends_with("_fn") { "NULL" } else { "0" });
+    cc::run_text("null", &text, Check::Plain);
+    cc::run_text("null", &text, Check::AddressSanitizer);
+}
+
+#[test]
+fn every_function_refuses_memory_that_is_no_handle() {
+    // These make something out of nothing, so there is nothing to refuse.
+    let makers = ["loquat_runtime_options_new", "loquat_model_options_new", "loquat_session_options_new", "loquat_chat_new"];
+    let text = call_everything(&makers, |ty| match ty {
+        "loquat_error **" => "&error",
+        ty if ty.contains('*') => "(void *)junk",
+        ty if ty.ends_with("_fn") => "NULL",
+        "size_t" => "8",
+        _ => "4000000000u",
+    });
+    cc::run_text("junk", &text, Check::Plain);
+    cc::run_text("junk", &text, Check::AddressSanitizer);
+}
+
+/// "name size" for each struct and "name.field offset size" for each field, as the C compiler sees them.
+fn layout_in_c() -> Option<String> {
+    let mut text = String::from("#include \"check.h\"\n\nint main(void) {\n");
+    for (name, fields) in cc::structs(GENERATED) {
+        text.push_str(&format!("    printf(\"{name} %zu\\n\", sizeof({name}));\n"));
+        for field in fields {
+            text.push_str(&format!(
+                "    printf(\"{name}.{field} %zu %zu\\n\", offsetof({name}, {field}), sizeof((({name} *)0)->{field}));\n"
+            ));
+        }
+    }
+    cc::run_text("layout", &(text + "    return 0;\n}\n"), Check::Plain)
+}
+
+#[test]
+#[cfg(target_pointer_width = "64")]
+fn structs_have_the_recorded_layout_in_c_and_in_rust() {
+    let Some(in_c) = layout_in_c() else { return };
+    support::snapshot("layout-64bit.txt", &in_c);
+    assert_eq!(support::layout::in_rust(), in_c, "left: Rust; right: C");
+}
+
 /// One test per program of `tests/c`, run in every way that this machine has.
 macro_rules! programs {
     ($($name:ident),* $(,)?) => {$(
@@ -80,4 +149,4 @@ macro_rules! programs {
     )*};
 }
 
-programs!(errors);
+programs!(errors, model, session);

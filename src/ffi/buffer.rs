@@ -12,6 +12,7 @@ use super::status::{LOQUAT_BUFFER_TOO_SMALL, LOQUAT_OK};
 pub(super) trait Plain: Copy {}
 impl Plain for u8 {}
 impl Plain for u32 {}
+impl Plain for u64 {}
 impl Plain for f32 {}
 
 /// The caller's array of `len` elements; `name` is for messages.
@@ -106,10 +107,10 @@ impl<T: Plain> Buffer<T> {
     }
 }
 
-/// An output struct of the C interface: `#[repr(C)]`, no padding, a `u32 struct_size` first, append-only.
+/// An output struct of the C interface: append-only, the caller's size of it first.
 ///
 /// # Safety
-/// Implementors are `#[repr(C)]` without padding and begin with the `u32` that C calls `struct_size`.
+/// Implementors are `#[repr(C)]` and begin with a `u32`, which C calls `struct_size`.
 pub(super) unsafe trait Versioned: Copy {
     /// The size of the struct in the first version that had it: the least that a caller can own.
     const FIRST_SIZE: usize;
@@ -198,7 +199,7 @@ mod tests {
         a: u32,
         b: u64,
     }
-    // SAFETY: repr(C), 4 + 4 + 8 bytes without padding, struct_size first.
+    // SAFETY: repr(C), struct_size first.
     unsafe impl Versioned for Figures {
         const FIRST_SIZE: usize = 8;
     }

@@ -13,8 +13,9 @@ use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use super::call::Failure;
-use super::status::{LOQUAT_BUSY, LOQUAT_INVALID_HANDLE, LOQUAT_POISONED};
+use super::buffer::Out;
+use super::call::{Failure, Outcome};
+use super::status::{LOQUAT_BUSY, LOQUAT_INVALID_HANDLE, LOQUAT_OK, LOQUAT_POISONED};
 
 /// An opaque C type and what a pointer to it really points to.
 pub(super) trait Opaque: Sized {
@@ -29,6 +30,7 @@ pub(super) trait Opaque: Sized {
 }
 
 /// The object behind a handle.
+#[repr(C)] // the tag lies at the same place in objects of every kind
 struct Object<H: Opaque> {
     tag: AtomicU32,
     /// Number of shared users, or [`EXCLUSIVE`].
@@ -170,6 +172,21 @@ impl<H: Opaque> Drop for Exclusive<'_, H> {
 pub(super) unsafe fn side<'a, H: Opaque + 'a>(pointer: *const H) -> Result<&'a H::Side, Failure> {
     // SAFETY: as promised by the caller.
     unsafe { object(pointer) }.map(|object| &object.side)
+}
+
+/// Makes an object with `make` and stores its pointer in `*out`: the body of the `_new` functions.
+///
+/// # Errors
+/// INVALID_ARGUMENT where `out` can't take it, before anything is made; or what `make` says.
+///
+/// # Safety
+/// `out` is NULL or may be written through.
+pub(super) unsafe fn make<H: Opaque>(out: *mut *mut H, name: &str, make: impl FnOnce() -> Result<(H::Value, H::Side), Failure>) -> Outcome {
+    // SAFETY: as promised by the caller.
+    let out = unsafe { Out::new(out, name) }?;
+    let (value, side) = make()?;
+    out.set(boxed(value, side));
+    Ok(LOQUAT_OK)
 }
 
 /// Drops an object. NULL, a handle that is not live, and one in use by another thread are left alone (the last leaks: memory

@@ -4,12 +4,19 @@
 //! `build.rs`; the doc comments here are the documentation of the header and speak to a C programmer. Below the sections lie three
 //! plain layers: [`call`] (panic guard, statuses), [`handle`] (pointers to objects: liveness, exclusive and shared use) and
 //! [`buffer`] (slices in, filled buffers and versioned structs out). No engine logic lives here.
-#![expect(clippy::missing_safety_doc, reason = "the contract of every function is the conventions at the top of the header")]
 #![expect(non_camel_case_types, reason = "the types carry their C names")]
 
 mod buffer;
 mod call;
 pub mod error;
 mod handle;
+pub mod metadata;
+pub mod metrics;
+pub mod model;
+pub mod runtime;
+pub mod session;
+pub mod session_options;
+mod settings;
 pub mod status;
+pub mod tensors;
 pub mod version;

@@ -27,7 +27,7 @@ pub enum Threads {
 }
 
 /// Options of a runtime.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct RuntimeOptions {
     /// Threads per step.
     pub threads: Threads,

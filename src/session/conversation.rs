@@ -169,6 +169,11 @@ impl Session {
         Ok(())
     }
 
+    /// Changes the limit on the tokens of a turn, from the turn in progress on; see [`SessionOptions::max_tokens`].
+    pub fn set_max_tokens(&mut self, max_tokens: Option<u32>) {
+        self.max_tokens = max_tokens;
+    }
+
     /// Goes on until a token comes out, the turn ends, or `budget_ns` nanoseconds are spent (`u64::MAX`: no limit; 0: one work item).
     ///
     /// # Errors

@@ -88,7 +88,7 @@ pub fn build_program(name: &str, sources: &[PathBuf], flags: &[&str]) -> PathBuf
     let program = libraries.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
     let mut command = Command::new(compiler());
     command.args(["-std=c99", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Werror", "-pedantic", "-g", "-O1"]).args(flags);
-    command.arg("-I").arg(root().join("include")).args(sources);
+    command.arg("-I").arg(root().join("include")).arg("-I").arg(root().join("tests/c")).args(sources);
     command.arg("-o").arg(&program).arg("-L").arg(&libraries).args(["-lloquat", "-lm", "-lpthread", "-ldl"]);
     command.arg(format!("-Wl,-rpath,{}", libraries.display()));
     succeed(&mut command);
@@ -97,30 +97,41 @@ pub fn build_program(name: &str, sources: &[PathBuf], flags: &[&str]) -> PathBuf
 
 /// Builds `tests/c/NAME.c` and runs it as `check` says, in the folder of the crate. A status that is not 0 fails the test.
 pub fn run_program(name: &str, check: Check) {
+    run_source(name, &root().join(format!("tests/c/{name}.c")), check);
+}
+
+/// Builds and runs a program that a test has written; gives what it prints, or `None` where it can't be run here.
+pub fn run_text(name: &str, text: &str, check: Check) -> Option<String> {
+    let source = scratch("generated").join(format!("{name}-{check:?}.c"));
+    std::fs::write(&source, text).unwrap();
+    run_source(name, &source, check)
+}
+
+fn run_source(name: &str, source: &Path, check: Check) -> Option<String> {
     if !cfg!(target_os = "linux") || cfg!(not(any(target_arch = "x86_64", target_arch = "aarch64"))) {
         eprintln!("skipped: the C programs are linked and run on Linux only");
-        return;
+        return None;
     }
     if std::env::var_os("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER").is_some() {
         eprintln!("skipped: a cross build; the C compiler here makes programs for another machine");
-        return;
+        return None;
     }
     let mut flags = Vec::new();
     match check {
         Check::Plain => {}
         Check::AddressSanitizer if !has_address_sanitizer() => {
             eprintln!("skipped: the C compiler has no AddressSanitizer");
-            return;
+            return None;
         }
         Check::AddressSanitizer => flags.extend(["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]),
         Check::Valgrind if Command::new("valgrind").arg("--version").output().is_err() => {
             eprintln!("skipped: valgrind is not installed");
-            return;
+            return None;
         }
         Check::Valgrind => {}
     }
     let label = format!("{name}-{check:?}").to_lowercase();
-    let program = build_program(&label, &[root().join(format!("tests/c/{name}.c"))], &flags);
+    let program = build_program(&label, &[source.to_owned()], &flags);
     let mut command = match check {
         Check::Valgrind => {
             let mut command = Command::new("valgrind");
@@ -131,8 +142,7 @@ pub fn run_program(name: &str, check: Check) {
         _ => Command::new(&program),
     };
     command.current_dir(root()).env("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0").env("LOQUAT_TEST_CHECK", format!("{check:?}"));
-    let output = succeed(&mut command);
-    print!("{}", String::from_utf8_lossy(&output.stdout));
+    Some(String::from_utf8(succeed(&mut command).stdout).unwrap())
 }
 
 fn has_address_sanitizer() -> bool {
@@ -155,6 +165,54 @@ pub fn declared_name(line: &str) -> Option<&str> {
 /// The functions that a header declares.
 pub fn declared_functions(header: &str) -> BTreeSet<String> {
     header.lines().filter_map(declared_name).map(str::to_owned).collect()
+}
+
+/// A function of the header: what it returns, its name, and the type and name of each parameter.
+pub struct Function {
+    pub result: String,
+    pub name: String,
+    pub parameters: Vec<(String, String)>,
+}
+
+/// The functions that a header declares, taken apart.
+pub fn functions(header: &str) -> Vec<Function> {
+    let mut lines = header.lines();
+    let mut functions = Vec::new();
+    while let Some(line) = lines.next() {
+        let Some(name) = declared_name(line) else { continue };
+        let mut whole = line.to_owned();
+        while !whole.ends_with(';') {
+            whole.push(' ');
+            whole.push_str(lines.next().expect("a declaration ends").trim());
+        }
+        let (before, rest) = whole.split_once(&format!("{name}(")).unwrap();
+        let result = before.trim_start_matches("LOQUAT_MUST_USE").trim().to_owned();
+        let list = rest.strip_suffix(");").unwrap();
+        let parameters = list.split(',').map(str::trim).filter(|parameter| *parameter != "void").map(|parameter| {
+            let at = parameter.rfind([' ', '*']).unwrap() + 1;
+            (parameter[..at].trim().to_owned(), parameter[at..].to_owned())
+        });
+        functions.push(Function { result, name: name.to_owned(), parameters: parameters.collect() });
+    }
+    functions
+}
+
+/// The structs of a header that are not opaque, with the names of their fields.
+pub fn structs(header: &str) -> Vec<(String, Vec<String>)> {
+    let mut structs: Vec<(String, Vec<String>)> = Vec::new();
+    let mut inside = false;
+    for line in header.lines() {
+        if let Some(name) = line.strip_prefix("typedef struct ").and_then(|rest| rest.strip_suffix(" {")) {
+            structs.push((name.to_owned(), Vec::new()));
+            inside = true;
+        } else if line.starts_with('}') {
+            inside = false;
+        } else if inside && line.ends_with(';') && !line.trim_start().starts_with(['/', '*']) {
+            let field = line.trim_end_matches(';').split('[').next().unwrap().rsplit([' ', '*']).next().unwrap();
+            structs.last_mut().unwrap().1.push(field.to_owned());
+        }
+    }
+    structs
 }
 
 /// The value of `#define NAME VALUE` in a header.

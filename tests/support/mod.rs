@@ -1,6 +1,7 @@
 //! What several integration tests share.
 
 pub mod cc;
+pub mod layout;
 
 /// Compares `now` with `tests/snapshots/NAME`, a record of something that must not change by accident. LOQUAT_UPDATE_SNAPSHOTS=1 in the
 /// environment writes it instead.

@@ -1,0 +1,327 @@
+//! Model
+//!
+//! A model file in memory: weights, tokenizer, metadata. Immutable, and shared by any number of sessions.
+
+use std::ffi::{c_char, c_void};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::base::SharedBytes;
+use crate::format::{Access, TensorInfo};
+use crate::model::{LoadOptions, Model, ModelConfig};
+
+use super::buffer::{self, Buffer, Versioned, VersionedOut};
+use super::call::{Failure, call};
+use super::error::loquat_error;
+use super::handle::{self, Opaque};
+use super::runtime::loquat_runtime;
+use super::settings;
+use super::status::{LOQUAT_OK, loquat_status};
+
+/// How a model is to be loaded. Later changes do not reach models that were loaded with it.
+pub struct loquat_model_options {
+    _opaque: (),
+}
+
+/// A loaded model. Any number of threads and sessions may use it at once.
+pub struct loquat_model {
+    _opaque: (),
+}
+
+impl Opaque for loquat_model_options {
+    type Value = LoadOptions;
+    type Side = ();
+    const TAG: u32 = u32::from_be_bytes(*b"LqMO");
+    const NAME: &'static str = "model options";
+}
+
+impl Opaque for loquat_model {
+    type Value = Model;
+    type Side = ();
+    const TAG: u32 = u32::from_be_bytes(*b"LqMo");
+    const NAME: &'static str = "model";
+}
+
+/// Map the file: nothing is copied, pages are read when they are needed and shared with other processes. The file must not be
+/// truncated or overwritten while the model lives; the system may end the process then (SIGBUS).
+pub const LOQUAT_ACCESS_MAP: u32 = 0;
+/// Read the file into private memory: slower to load, counted in the memory limit, independent of the file afterwards.
+pub const LOQUAT_ACCESS_READ: u32 = 1;
+
+/// Stands where there is no such token.
+pub const LOQUAT_NO_TOKEN: u32 = u32::MAX;
+
+/// Tells the host that the bytes it lent are no longer used. May be called from any thread; it must not call the library.
+pub type loquat_release_fn = Option<unsafe extern "C" fn(user_data: *mut c_void)>;
+
+/// The shape of a model. What only the weights tell is UINT32_MAX where they are not loaded.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct loquat_model_info {
+    /// Set by the caller to sizeof(loquat_model_info).
+    pub struct_size: u32,
+    /// Number of tokens in the vocabulary; also the number of logits.
+    pub vocab_size: u32,
+    /// Tokens of context that the model was trained for.
+    pub context_length: u32,
+    /// Number of layers.
+    pub layers: u32,
+    /// Width of the hidden state.
+    pub embedding_length: u32,
+    /// Number of attention heads.
+    pub heads: u32,
+    /// Number of key/value heads.
+    pub kv_heads: u32,
+    /// Token that begins a text, or LOQUAT_NO_TOKEN.
+    pub bos_token: u32,
+    /// Token that ends a text, or LOQUAT_NO_TOKEN. Others may end generation too: see loquat_model_token_attributes.
+    pub eos_token: u32,
+    /// 1 if the weights are loaded, 0 if only the vocabulary is.
+    pub has_weights: u32,
+    /// Number of parameters: elements of all tensors.
+    pub parameters: u64,
+    /// Bytes of all tensors in the file.
+    pub tensor_bytes: u64,
+}
+
+// SAFETY: repr(C), struct_size first.
+unsafe impl Versioned for loquat_model_info {
+    const FIRST_SIZE: usize = 56;
+}
+
+/// New options: map the file, load everything.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn loquat_model_options_new(options: *mut *mut loquat_model_options, error: *mut *mut loquat_error) -> loquat_status {
+    // SAFETY: this and every block below: pointers from C are NULL or valid, as the conventions of the header ask of the caller.
+    unsafe { call(error, || handle::make(options, "options", || Ok((LoadOptions::default(), ())))) }
+}
+
+/// Frees options. NULL is fine.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn loquat_model_options_free(options: *mut loquat_model_options) {
+    // SAFETY: as above.
+    unsafe { handle::free(options) }
+}
+
+/// How the file is read: LOQUAT_ACCESS_MAP (default) or LOQUAT_ACCESS_READ.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn loquat_model_options_set_access(
+    options: *mut loquat_model_options,
+    access: u32,
+    error: *mut *mut loquat_error,
+) -> loquat_status {
+    // SAFETY: as above.
+    unsafe {
+        settings::change(options, error, |options| {
+            options.access = match access {
+                LOQUAT_ACCESS_MAP => Access::Map,
+                LOQUAT_ACCESS_READ => Access::Read,
+                _ => return Err(Failure::argument(format!("access is {access}, must be a LOQUAT_ACCESS_ number"))),
+            };
+            Ok(())
+        })
+    }
+}
+
+/// 1 to load the tokenizer and metadata only: such a model can't have sessions. Default 0.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn loquat_model_options_set_vocab_only(
+    options: *mut loquat_model_options,
+    vocab_only: u32,
+    error: *mut *mut loquat_error,
+) -> loquat_status {
+    // SAFETY: as above.
+    unsafe {
+        settings::change(options, error, |options| {
+            options.vocab_only = settings::flag("vocab_only", vocab_only)?;
+            Ok(())
+        })
+    }
+}
+
+/// Sets an option by name: "access" ("map", "read"), "vocab_only". LOQUAT_UNKNOWN_OPTION for another key.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn loquat_model_options_set(
+    options: *mut loquat_model_options,
+    key: *const c_char,
+    key_length: usize,
+    value: *const c_char,
+    value_length: usize,
+    error: *mut *mut loquat_error,
+) -> loquat_status {
+    // SAFETY: as above.
+    unsafe {
+        settings::change_by_name(options, (key, key_length), (value, value_length), error, |options, key, value| {
+            match key {
+                "access" => options.access = settings::choice(key, value, &[("map", Access::Map), ("read", Access::Read)])?,
+                "vocab_only" => options.vocab_only = settings::switch(key, value)?,
+                _ => return Err(settings::unknown("model", key)),
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Loads a model file (GGUF). `path` is UTF-8 on every system. `options` may be NULL for the defaults; they are not kept.
+///
+/// LOQUAT_IO, LOQUAT_INVALID_FILE, LOQUAT_UNSUPPORTED (an architecture, tensor type or tokenizer that this version lacks; the message names
+/// it), LOQUAT_OUT_OF_MEMORY.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn loquat_model_load(
+    runtime: *const loquat_runtime,
+    path: *const c_char,
+    path_length: usize,
+    options: *const loquat_model_options,
+    model: *mut *mut loquat_model,
+    error: *mut *mut loquat_error,
+) -> loquat_status {
+    // SAFETY: as above.
+    unsafe {
+        call(error, || {
+            handle::make(model, "model", || {
+                let runtime = handle::shared(runtime)?;
+                let path = buffer::text(path, path_length, "path")?;
+                Ok((Model::load(&runtime, Path::new(path), options_of(options)?)?, ()))
+            })
+        })
+    }
+}
+
+/// Loads a model from memory that the host lends. Nothing is copied where the alignment of the data allows it.
+///
+/// Lent: `data` must stay as it is until `release` is called with `user_data`. That happens exactly once, when the last object that uses the
+/// bytes is gone: after the model and its sessions are freed, or before this call returns where it fails. `release` may be NULL. Where `data` or `model` is
+/// NULL the call fails and `release` is not called.
+///
+/// Statuses as loquat_model_load.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn loquat_model_load_buffer(
+    runtime: *const loquat_runtime,
+    data: *const u8,
+    length: usize,
+    release: loquat_release_fn,
+    user_data: *mut c_void,
+    options: *const loquat_model_options,
+    model: *mut *mut loquat_model,
+    error: *mut *mut loquat_error,
+) -> loquat_status {
+    // SAFETY: as above.
+    unsafe {
+        call(error, || {
+            handle::make(model, "model", || {
+                let bytes = buffer::slice(data, length, "data")?;
+                let lent = SharedBytes::new(Arc::new(Lent { bytes, release, user_data }));
+                let runtime = handle::shared(runtime)?;
+                Ok((Model::from_bytes(&runtime, lent, "lent buffer", options_of(options)?)?, ()))
+            })
+        })
+    }
+}
+
+/// The options behind a pointer that may be NULL.
+///
+/// # Safety
+/// `options` is NULL or valid.
+unsafe fn options_of(options: *const loquat_model_options) -> Result<LoadOptions, Failure> {
+    if options.is_null() {
+        return Ok(LoadOptions::default());
+    }
+    // SAFETY: valid, as promised by the caller.
+    Ok(*unsafe { handle::shared(options) }?)
+}
+
+/// Bytes of the host, given back when the last view of them is dropped.
+struct Lent {
+    bytes: &'static [u8],
+    release: loquat_release_fn,
+    user_data: *mut c_void,
+}
+
+// SAFETY: the bytes are only read; the header says that `release` may be called from any thread.
+unsafe impl Send for Lent {}
+// SAFETY: as above.
+unsafe impl Sync for Lent {}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(release) = self.release {
+            // SAFETY: the host gave the function for this call, with this argument, once.
+            unsafe { release(self.user_data) }
+        }
+    }
+}
+
+/// Frees the host's hold on a model. The weights go when its last session is freed too. NULL is fine.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn loquat_model_free(model: *mut loquat_model) {
+    // SAFETY: as above.
+    unsafe { handle::free(model) }
+}
+
+/// Fills `info` with the shape of the model.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn loquat_model_get_info(
+    model: *const loquat_model,
+    info: *mut loquat_model_info,
+    error: *mut *mut loquat_error,
+) -> loquat_status {
+    // SAFETY: as above.
+    unsafe {
+        call(error, || {
+            let out = VersionedOut::new(info, "info")?;
+            let model = handle::shared(model)?;
+            let tensors = model.tensors();
+            let config = model.config().ok();
+            let size = |get: fn(&ModelConfig) -> usize| config.map_or(u32::MAX, |config| get(config) as u32);
+            out.set(loquat_model_info {
+                struct_size: 0,
+                vocab_size: model.vocab_size().map_or(u32::MAX, |n| n as u32),
+                context_length: size(|config| config.context_length),
+                layers: size(|config| config.block_count),
+                embedding_length: size(|config| config.embedding_length),
+                heads: size(|config| config.head_count),
+                kv_heads: size(|config| config.head_count_kv),
+                bos_token: LOQUAT_NO_TOKEN,
+                eos_token: LOQUAT_NO_TOKEN,
+                has_weights: u32::from(config.is_some()),
+                parameters: tensors.iter().map(TensorInfo::elements).sum(),
+                tensor_bytes: tensors.iter().map(|tensor| tensor.data.len() as u64).sum(),
+            });
+            Ok(LOQUAT_OK)
+        })
+    }
+}
+
+/// Fills `buffer` with a line about the model for people: architecture, size, type of the weights.
+///
+/// LOQUAT_BUFFER_TOO_SMALL.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn loquat_model_description(
+    model: *const loquat_model,
+    buffer: *mut c_char,
+    capacity: usize,
+    length: *mut usize,
+    error: *mut *mut loquat_error,
+) -> loquat_status {
+    // SAFETY: as above.
+    unsafe {
+        call(error, || {
+            let out = Buffer::new(buffer.cast::<u8>(), capacity, length, "buffer")?;
+            out.fill(handle::shared(model)?.description().as_bytes())
+        })
+    }
+}

@@ -1,0 +1,134 @@
+//! The layout of the structs of the C interface as Rust sees it, to be compared with C's.
+
+use std::fmt::Write as _;
+use std::mem::offset_of;
+
+use loquat::ffi::metrics::{loquat_latency, loquat_runtime_metrics, loquat_session_metrics};
+use loquat::ffi::model::loquat_model_info;
+use loquat::ffi::runtime::loquat_memory;
+use loquat::ffi::session::loquat_event;
+use loquat::ffi::tensors::loquat_tensor;
+
+/// The size of the field that `_get` reaches.
+fn size_of_field<T, F>(_get: fn(&T) -> &F) -> usize {
+    size_of::<F>()
+}
+
+/// Writes one struct: its size, then offset and size of each field.
+macro_rules! layout {
+    ($text:ident, $name:ident { $($field:ident),* $(,)? }) => {
+        writeln!($text, "{} {}", stringify!($name), size_of::<$name>()).unwrap();
+        $({
+            let size = size_of_field(|value: &$name| &value.$field);
+            writeln!($text, "{}.{} {} {size}", stringify!($name), stringify!($field), offset_of!($name, $field)).unwrap();
+        })*
+    };
+}
+
+/// All structs, in the order of the header.
+pub fn in_rust() -> String {
+    let mut text = String::new();
+    layout!(
+        text,
+        loquat_memory {
+            struct_size,
+            reserved,
+            weights_mapped,
+            weights_private,
+            kv_cache,
+            scratch,
+            other,
+            private_total,
+            private_peak,
+            limit
+        }
+    );
+    layout!(
+        text,
+        loquat_model_info {
+            struct_size,
+            vocab_size,
+            context_length,
+            layers,
+            embedding_length,
+            heads,
+            kv_heads,
+            bos_token,
+            eos_token,
+            has_weights,
+            parameters,
+            tensor_bytes
+        }
+    );
+    layout!(text, loquat_tensor { struct_size, tensor_type, dimensions, reserved, size, offset, bytes });
+    layout!(text, loquat_event { struct_size, token, text, text_length, reason, position, progress, reserved });
+    layout!(
+        text,
+        loquat_session_metrics {
+            struct_size,
+            reserved,
+            prompt_tokens,
+            generated_tokens,
+            prefill_ns,
+            decode_ns,
+            prefill_tokens_per_s,
+            decode_tokens_per_s,
+            last_ttft_ns,
+            steps,
+            pending_steps,
+            cancellations,
+            errors,
+            kv_capacity_bytes,
+            kv_used_bytes,
+            scratch_bytes
+        }
+    );
+    layout!(
+        text,
+        loquat_latency {
+            struct_size,
+            resolved,
+            count,
+            sum_ns,
+            min_ns,
+            max_ns,
+            mean_ns,
+            std_ns,
+            cv_pct,
+            p50_ns,
+            p95_ns,
+            p99_ns,
+            p999_ns,
+            overflow
+        }
+    );
+    layout!(
+        text,
+        loquat_runtime_metrics {
+            struct_size,
+            threads,
+            elapsed_ns,
+            sessions_alive,
+            sessions_created,
+            models_alive,
+            models_loaded,
+            dispatches,
+            dispatches_per_s,
+            prompt_tokens,
+            generated_tokens,
+            prefill_ns,
+            decode_ns,
+            prefill_tokens_per_s,
+            decode_tokens_per_s,
+            last_ttft_ns,
+            steps,
+            pending_steps,
+            cancellations,
+            errors,
+            kv_capacity_bytes,
+            kv_used_bytes,
+            scratch_bytes
+        }
+    );
+    text
+}
