@@ -3,6 +3,7 @@
 pub mod arch;
 mod config;
 mod loaded;
+pub mod vocabulary;
 mod weights;
 
 pub use config::ModelConfig;

@@ -118,10 +118,7 @@ impl Bpe {
         let token = self.ids.get(word);
         if let Some(id) = token {
             let known = self.whole[id as usize].load(Ordering::Relaxed);
-            if self.pre.ignore_merges
-                || known == WHOLE
-                || (self.pre.newline_tokens && word.iter().all(|&byte| byte == b'\n'))
-            {
+            if self.pre.ignore_merges || known == WHOLE || (self.pre.newline_tokens && word.iter().all(|&byte| byte == b'\n')) {
                 out.push(id);
                 return Ok(());
             }

@@ -69,7 +69,11 @@ impl Merger {
 
     /// Merges until nothing merges; `symbols` gives the result.
     pub fn run(&mut self, pairs: &impl Pairs) -> Result<()> {
-        if self.nodes.len() <= SHORT { self.run_short(pairs) } else { self.run_long(pairs)? }
+        if self.nodes.len() <= SHORT {
+            self.run_short(pairs)
+        } else {
+            self.run_long(pairs)?
+        }
         Ok(())
     }
 
@@ -179,7 +183,11 @@ mod tests {
         let mut merger = Merger::default();
         merger.begin(pieces.len()).unwrap();
         pieces.iter().for_each(|&piece| merger.push(piece, 1));
-        if long { merger.run_long(table).unwrap() } else { merger.run_short(table) }
+        if long {
+            merger.run_long(table).unwrap()
+        } else {
+            merger.run_short(table)
+        }
         merger.symbols().map(|symbol| symbol.piece).collect()
     }
 

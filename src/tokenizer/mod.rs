@@ -172,14 +172,9 @@ impl Tokenizer {
         let pre = pre_tokenizer(&definition, &mut warnings)?;
         let defaults = match definition.model.as_str() {
             "llama" => Roles { bos: Some(1), eos: Some(2), unknown: Some(0), ..Roles::default() },
-            "bert" => Roles {
-                bos: Some(101),
-                unknown: Some(100),
-                separator: Some(102),
-                padding: Some(0),
-                mask: Some(103),
-                ..Roles::default()
-            },
+            "bert" => {
+                Roles { bos: Some(101), unknown: Some(100), separator: Some(102), padding: Some(0), mask: Some(103), ..Roles::default() }
+            }
             _ => Roles::default(),
         };
         let special = Special::new(&definition, &defaults)?;
@@ -296,9 +291,9 @@ impl Tokenizer {
     /// What `id` adds to a text. `strip_space` says whether a leading space is the tokenizer's own, and then whether it is for
     /// the next id.
     fn visible(&self, id: u32, skip_special: bool, strip_space: &mut bool) -> Result<&[u8]> {
-        let bytes = self.token_bytes(id).ok_or_else(|| {
-            Error::invalid_argument(format!("token {id} is outside the vocabulary of {} tokens", self.vocab_size()))
-        })?;
+        let bytes = self
+            .token_bytes(id)
+            .ok_or_else(|| Error::invalid_argument(format!("token {id} is outside the vocabulary of {} tokens", self.vocab_size())))?;
         let attributes = self.0.special.attributes[id as usize];
         let strip = std::mem::replace(strip_space, attributes.any(Attributes::SPECIAL));
         if attributes.any(Attributes::SPECIAL) {

@@ -45,7 +45,9 @@ impl Spm {
         whole.try_reserve_exact(tokens.len()).map_err(super::definition::out_of_memory)?;
         whole.resize_with(tokens.len(), || AtomicU8::new(UNKNOWN));
         let bytes = (0..=255).map(|byte| ids.get(&byte_token(byte)).or_else(|| ids.get(&[byte]))).collect();
-        let crosses = |token: &[u8]| token.windows(SPACE.len() + 1).enumerate().any(|(at, window)| window[1..] == *SPACE && !is_space_end(token, at + 1));
+        let crosses = |token: &[u8]| {
+            token.windows(SPACE.len() + 1).enumerate().any(|(at, window)| window[1..] == *SPACE && !is_space_end(token, at + 1))
+        };
         let stretches = !tokens.iter().any(crosses);
         Ok(Self { ids, ranks, whole, bytes, stretches, add_space_prefix: definition.add_space_prefix.unwrap_or(true), unknown })
     }

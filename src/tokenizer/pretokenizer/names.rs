@@ -43,14 +43,8 @@ const DEEPSEEK3: PreTokenizer = stages(&[runs::numbers_by_three, runs::cjk_and_k
 const BLOOM: PreTokenizer = stages(&[runs::between_marks]);
 const LINES: PreTokenizer = PreTokenizer { byte_level: false, escape_spaces: true, ..stages(&[runs::lines]) };
 
-const DEEPSEEK_LLM: &[Stage] = &[
-    runs::each_newline,
-    runs::cased_words,
-    runs::wide_punctuation,
-    runs::trailing_space,
-    runs::cjk_and_below,
-    runs::numbers,
-];
+const DEEPSEEK_LLM: &[Stage] =
+    &[runs::each_newline, runs::cased_words, runs::wide_punctuation, runs::trailing_space, runs::cjk_and_below, runs::numbers];
 const DEEPSEEK_CODER: &[Stage] =
     &[runs::each_newline, runs::letters_after_space, runs::punctuation_after_space, runs::cjk_and_below, runs::each_number];
 const CHAMELEON: &[Stage] =

@@ -56,7 +56,21 @@ fn jais2_cascades_white_space() {
 
 #[test]
 fn nothing_is_lost_and_every_name_is_known() {
-    let odd = ["", " ", "\n", "a", "\u{FEFF}x", "e\u{301}\u{301}", "\u{3000}\u{3000}a", "'", "''s", "\r\n\r\n", "1\u{301}2", "🙂👍🏽", "\u{1F1E9}\u{1F1EA}"];
+    let odd = [
+        "",
+        " ",
+        "\n",
+        "a",
+        "\u{FEFF}x",
+        "e\u{301}\u{301}",
+        "\u{3000}\u{3000}a",
+        "'",
+        "''s",
+        "\r\n\r\n",
+        "1\u{301}2",
+        "🙂👍🏽",
+        "\u{1F1E9}\u{1F1EA}",
+    ];
     let mut invalid = vec![0xFF, b'a', 0xC3, b' ', 0xE2, 0x82, b'1'];
     invalid.extend_from_slice(odd.concat().as_bytes());
     for name in NAMES {
@@ -80,8 +94,37 @@ fn nothing_is_lost_and_every_name_is_known() {
 fn every_pre_tokenizer_is_linear_on_hostile_texts() {
     let size = 6_000;
     let units = [
-        "a", "A", "À", " ", "\n", " \n", "\t", "1", "'", "!", "\u{301}", "🙂", "漢", "\u{3000}", "aA", "ÀB", "À\u{301}", "a ", " a", "1a", "'s", "!a",
-        "IMGIMG", "<sentinel:1", "\u{85}", "\u{E000}", "½", "  !", "\r", "/", "a\u{301} ",
+        "a",
+        "A",
+        "À",
+        " ",
+        "\n",
+        " \n",
+        "\t",
+        "1",
+        "'",
+        "!",
+        "\u{301}",
+        "🙂",
+        "漢",
+        "\u{3000}",
+        "aA",
+        "ÀB",
+        "À\u{301}",
+        "a ",
+        " a",
+        "1a",
+        "'s",
+        "!a",
+        "IMGIMG",
+        "<sentinel:1",
+        "\u{85}",
+        "\u{E000}",
+        "½",
+        "  !",
+        "\r",
+        "/",
+        "a\u{301} ",
     ];
     for name in NAMES {
         let pre = named(name).unwrap();

@@ -103,13 +103,8 @@ struct Family {
     tail: Tail,
 }
 
-const LLAMA3: Family = Family {
-    contractions: true,
-    letters: Letters::Plain,
-    digits: 3,
-    not_punctuation: WHITESPACE | LETTER | NUMBER,
-    tail: Tail::Newlines,
-};
+const LLAMA3: Family =
+    Family { contractions: true, letters: Letters::Plain, digits: 3, not_punctuation: WHITESPACE | LETTER | NUMBER, tail: Tail::Newlines };
 
 impl Family {
     /// The end of the word at `start`; every character begins one.

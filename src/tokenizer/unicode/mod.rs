@@ -172,7 +172,16 @@ mod tests {
             let bytes = point.encode_utf8(&mut buffer).as_bytes();
             assert_eq!(decode(bytes), (u32::from(point), bytes.len() as u8));
         }
-        for bad in [&[0x80][..], &[0xC0, 0x80], &[0xC3], &[0xE0, 0x80, 0x80], &[0xED, 0xA0, 0x80], &[0xE2, 0x82], &[0xF4, 0x90, 0x80, 0x80], &[0xFF]] {
+        for bad in [
+            &[0x80][..],
+            &[0xC0, 0x80],
+            &[0xC3],
+            &[0xE0, 0x80, 0x80],
+            &[0xED, 0xA0, 0x80],
+            &[0xE2, 0x82],
+            &[0xF4, 0x90, 0x80, 0x80],
+            &[0xFF],
+        ] {
             assert!(std::str::from_utf8(bad).is_err());
             assert_eq!(decode(bad), (REPLACEMENT, 1));
         }
