@@ -13,7 +13,8 @@ pub enum ActKind {
     F32,
     /// Blocks of 32: `i8 q[k]`, `f32 d[k/32]`, `i32 c[k/32]` with c = −128·Σq.
     Q8x32,
-    /// Blocks of 256: `i8 q[k]`, `f32 d[k/256]`, `i16 s16[k/16]` and `i16 s32[k/32]`, the sums of 16 and of 32 q.
+    /// Blocks of 256: `i8 q[k]`, `f32 d[k/256]`, `i16 s16[k/16]` and `i16 s32[k/32]`, the sums of 16 and of 32 q, and
+    /// `i32 c[k/256]` with c = −128·Σq.
     Q8x256,
 }
 
@@ -45,17 +46,18 @@ impl ActKind {
     pub(crate) fn layout(self, k: usize) -> Layout {
         let pad = |bytes: usize| bytes.next_multiple_of(64);
         match self {
-            Self::F32 => Layout { scales: 0, sums: 0, sums32: 0, bytes: pad(k * 4) },
+            Self::F32 => Layout { scales: 0, sums: 0, sums32: 0, sums256: 0, bytes: pad(k * 4) },
             Self::Q8x32 => {
                 let scales = pad(k);
                 let sums = scales + pad(k / 32 * 4);
-                Layout { scales, sums, sums32: 0, bytes: sums + pad(k / 32 * 4) }
+                Layout { scales, sums, sums32: 0, sums256: 0, bytes: sums + pad(k / 32 * 4) }
             }
             Self::Q8x256 => {
                 let scales = pad(k);
                 let sums = scales + pad(k / 256 * 4);
                 let sums32 = sums + pad(k / 16 * 2);
-                Layout { scales, sums, sums32, bytes: sums32 + pad(k / 32 * 2) }
+                let sums256 = sums32 + pad(k / 32 * 2);
+                Layout { scales, sums, sums32, sums256, bytes: sums256 + pad(k / 256 * 4) }
             }
         }
     }
@@ -70,6 +72,8 @@ pub(crate) struct Layout {
     pub sums: usize,
     /// `i16 s32[]` of Q8x256.
     pub sums32: usize,
+    /// `i32 c[]` of Q8x256.
+    pub sums256: usize,
     /// The whole column.
     pub bytes: usize,
 }
@@ -103,7 +107,7 @@ mod tests {
         assert_eq!(ActKind::F32.bytes(17), 128);
         assert_eq!(ActKind::Q8x32.bytes(32), 64 + 64 + 64);
         assert_eq!(ActKind::Q8x32.bytes(2048), 2048 + 256 + 256);
-        assert_eq!(ActKind::Q8x256.bytes(256), 256 + 64 + 64 + 64);
-        assert_eq!(ActKind::Q8x256.bytes(2048), 2048 + 64 + 256 + 128);
+        assert_eq!(ActKind::Q8x256.bytes(256), 256 + 4 * 64);
+        assert_eq!(ActKind::Q8x256.bytes(2048), 2048 + 64 + 256 + 128 + 64);
     }
 }

@@ -31,7 +31,9 @@ pub(super) fn quantize(kind: ActKind, x: &[f32], out: &mut [u8]) {
             out[x.len()..].fill(0);
             for (i, block) in x.chunks_exact(256).enumerate() {
                 let d = quantize_block(block, &mut out[i * 256..i * 256 + 256]);
+                let sum = sum(&out[i * 256..i * 256 + 256]);
                 out[layout.scales + i * 4..][..4].copy_from_slice(&d.to_ne_bytes());
+                out[layout.sums256 + i * 4..][..4].copy_from_slice(&(-128 * sum).to_ne_bytes());
             }
             for (len, at) in [(16, layout.sums), (32, layout.sums32)] {
                 for i in 0..x.len() / len {

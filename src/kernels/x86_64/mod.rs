@@ -1,5 +1,8 @@
 //! Kernels for x86-64: which levels the processor has, and their tables.
 
+#![expect(clippy::needless_range_loop, reason = "an index names a column, a row or a panel in several arrays at once")]
+
+mod amx;
 mod avx512;
 
 use super::Isa;
@@ -18,7 +21,7 @@ pub(super) fn is_available(isa: Isa) -> bool {
         Isa::Avx2 => false,
         Isa::Avx512 => avx512,
         Isa::Avx512Vnni => avx512 && is_x86_feature_detected!("avx512vnni"),
-        Isa::Amx => false,
+        Isa::Amx => avx512 && is_x86_feature_detected!("avx512vnni") && amx::is_available(),
     }
 }
 
@@ -27,6 +30,7 @@ pub(super) fn table(isa: Isa) -> &'static Table {
     match isa {
         Isa::Portable | Isa::Avx2 => &super::generic::TABLE,
         Isa::Avx512 => &avx512::TABLE,
-        Isa::Avx512Vnni | Isa::Amx => &avx512::TABLE_VNNI,
+        Isa::Avx512Vnni => &avx512::TABLE_VNNI,
+        Isa::Amx => &amx::TABLE,
     }
 }

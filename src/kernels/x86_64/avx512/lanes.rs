@@ -10,7 +10,7 @@ use std::arch::x86_64::*;
 /// # Safety
 /// AVX-512 F.
 #[inline(always)]
-pub(super) unsafe fn sum_16(v: [__m512i; 16]) -> __m512i {
+pub(in crate::kernels::x86_64) unsafe fn sum_16(v: [__m512i; 16]) -> __m512i {
     // SAFETY: register arithmetic.
     unsafe {
         let quads: [__m512i; 4] = std::array::from_fn(|i| sum_4([v[4 * i], v[4 * i + 1], v[4 * i + 2], v[4 * i + 3]]));
@@ -23,7 +23,7 @@ pub(super) unsafe fn sum_16(v: [__m512i; 16]) -> __m512i {
 /// # Safety
 /// AVX-512 F.
 #[inline(always)]
-pub(super) unsafe fn sum_4(v: [__m512i; 4]) -> __m512i {
+pub(in crate::kernels::x86_64) unsafe fn sum_4(v: [__m512i; 4]) -> __m512i {
     // SAFETY: register arithmetic.
     unsafe {
         let t0 = _mm512_add_epi32(_mm512_unpacklo_epi32(v[0], v[1]), _mm512_unpackhi_epi32(v[0], v[1]));
@@ -44,7 +44,7 @@ unsafe fn sum_groups(a: __m512i, b: __m512i) -> __m512i {
 /// # Safety
 /// AVX-512 F.
 #[inline(always)]
-pub(super) unsafe fn sum_8_pairs(v: [__m512i; 8]) -> __m512i {
+pub(in crate::kernels::x86_64) unsafe fn sum_8_pairs(v: [__m512i; 8]) -> __m512i {
     // SAFETY: register arithmetic.
     unsafe {
         let low = sum_4([v[0], v[1], v[2], v[3]]);
@@ -59,7 +59,7 @@ pub(super) unsafe fn sum_8_pairs(v: [__m512i; 8]) -> __m512i {
 /// # Safety
 /// AVX-512 F.
 #[inline(always)]
-pub(super) unsafe fn transpose(v: [__m512i; 16]) -> [__m512i; 16] {
+pub(in crate::kernels::x86_64) unsafe fn transpose(v: [__m512i; 16]) -> [__m512i; 16] {
     // SAFETY: register arithmetic.
     unsafe {
         // s[i][j] has, in group L, lane 4L + j of the rows 4i..4i + 4.
@@ -96,7 +96,7 @@ unsafe fn transpose_4(v: [__m512i; 4]) -> [__m512i; 4] {
 /// # Safety
 /// AVX-512 F; 1,024 bytes are readable at `from` and writable at `to`, which do not overlap.
 #[inline(always)]
-pub(super) unsafe fn transpose_memory(from: *const u8, to: *mut u8) {
+pub(in crate::kernels::x86_64) unsafe fn transpose_memory(from: *const u8, to: *mut u8) {
     // SAFETY: the addresses are inside the 1,024 bytes.
     unsafe {
         for group in 0..4 {
@@ -122,7 +122,7 @@ pub(super) unsafe fn transpose_memory(from: *const u8, to: *mut u8) {
 /// AVX-512 F and BW, and VNNI where `VNNI` says so.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-pub(super) unsafe fn dot_u7<const VNNI: bool>(acc: __m512i, w: __m512i, a: __m512i) -> __m512i {
+pub(in crate::kernels::x86_64) unsafe fn dot_u7<const VNNI: bool>(acc: __m512i, w: __m512i, a: __m512i) -> __m512i {
     if VNNI {
         // SAFETY: VNNI is there.
         unsafe { dpbusd(acc, w, a) }
@@ -138,7 +138,7 @@ pub(super) unsafe fn dot_u7<const VNNI: bool>(acc: __m512i, w: __m512i, a: __m51
 /// AVX-512 F and BW, and VNNI where `VNNI` says so.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-pub(super) unsafe fn dot_u8<const VNNI: bool>(acc: __m512i, w: __m512i, a: __m512i) -> __m512i {
+pub(in crate::kernels::x86_64) unsafe fn dot_u8<const VNNI: bool>(acc: __m512i, w: __m512i, a: __m512i) -> __m512i {
     if VNNI {
         // SAFETY: VNNI is there.
         unsafe { dpbusd(acc, w, a) }
@@ -157,7 +157,7 @@ pub(super) unsafe fn dot_u8<const VNNI: bool>(acc: __m512i, w: __m512i, a: __m51
 /// AVX-512 F and BW, and VNNI where `VNNI` says so.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-pub(super) unsafe fn dot_i16<const VNNI: bool>(mut acc: __m512i, a: __m512i, b: __m512i) -> __m512i {
+pub(in crate::kernels::x86_64) unsafe fn dot_i16<const VNNI: bool>(mut acc: __m512i, a: __m512i, b: __m512i) -> __m512i {
     if VNNI {
         // As text, because a function for both kinds of processor can't enable VNNI.
         // SAFETY: VNNI is there; registers only.
@@ -185,7 +185,7 @@ unsafe fn dpbusd(mut acc: __m512i, w: __m512i, a: __m512i) -> __m512i {
 /// # Safety
 /// AVX-512 F.
 #[inline(always)]
-pub(super) unsafe fn low_halves(v: __m512i) -> __m512 {
+pub(in crate::kernels::x86_64) unsafe fn low_halves(v: __m512i) -> __m512 {
     // SAFETY: register arithmetic.
     unsafe { _mm512_cvtph_ps(_mm512_cvtepi32_epi16(v)) }
 }
@@ -195,13 +195,13 @@ pub(super) unsafe fn low_halves(v: __m512i) -> __m512 {
 /// # Safety
 /// AVX-512 F.
 #[inline(always)]
-pub(super) unsafe fn high_halves(v: __m512i) -> __m512 {
+pub(in crate::kernels::x86_64) unsafe fn high_halves(v: __m512i) -> __m512 {
     // SAFETY: register arithmetic.
     unsafe { low_halves(_mm512_srli_epi32::<16>(v)) }
 }
 
 /// Lanes `0..n`, all 16 for more.
 #[inline(always)]
-pub(super) fn first(n: usize) -> __mmask16 {
+pub(in crate::kernels::x86_64) fn first(n: usize) -> __mmask16 {
     if n >= 16 { 0xffff } else { (1 << n) - 1 }
 }

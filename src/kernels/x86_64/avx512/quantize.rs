@@ -26,6 +26,7 @@ pub(super) unsafe fn quantize(kind: ActKind, x: &[f32], out: &mut [u8]) {
         unsafe {
             let d = quantize_block(block, column.add(b * len));
             column.add(layout.scales).cast::<f32>().add(b).write(d);
+            let mut total = 0;
             for i in 0..len / 32 {
                 let q = _mm512_cvtepi8_epi16(_mm256_loadu_si256(column.add(b * len + i * 32).cast()));
                 // Sums of 2, then of the first and of the last 16.
@@ -39,7 +40,11 @@ pub(super) unsafe fn quantize(kind: ActKind, x: &[f32], out: &mut [u8]) {
                     column.add(layout.sums).cast::<i16>().add(2 * at).write(low as i16);
                     column.add(layout.sums).cast::<i16>().add(2 * at + 1).write(high as i16);
                     column.add(layout.sums32).cast::<i16>().add(at).write((low + high) as i16);
+                    total += low + high;
                 }
+            }
+            if kind == ActKind::Q8x256 {
+                column.add(layout.sums256).cast::<i32>().add(b).write(-128 * total);
             }
         }
     }

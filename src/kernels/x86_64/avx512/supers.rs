@@ -8,7 +8,7 @@ use std::arch::x86_64::*;
 ///
 /// # Safety
 /// For all functions: `BYTES` bytes are readable at `block`; AVX-512 F, BW, DQ, VL.
-pub(super) trait Super {
+pub(in crate::kernels::x86_64) trait Super {
     /// Bytes of a super-block.
     const BYTES: usize;
     /// What is taken off the unsigned quants.
@@ -17,8 +17,12 @@ pub(super) trait Super {
     const PER_32: bool;
     /// Whether the type has minima.
     const MINS: bool;
-    /// Whether −scale · (q − OFFSET) fits a signed byte.
-    const ONE_PLANE: bool;
+    /// Bytes that hold w = scale · (q − OFFSET), or −w where `NEGATE`: one signed byte, or the low 7 bits and a signed rest.
+    const PLANES: usize;
+    /// Whether the planes hold −w.
+    const NEGATE: bool;
+    /// What makes the last plane unsigned when it is added: 0, 64 or 128.
+    const BIAS: i32;
     /// d, and in the upper half dmin: two f16.
     unsafe fn head(block: *const u8) -> u32;
     /// 16 scales as i16; where there are 8, the upper ones are something else.
@@ -115,13 +119,15 @@ unsafe fn nibble_pair<const I: usize>(qs: *const u8) -> __m512i {
     unsafe { _mm512_and_si512(shift(twice(qs.add(32 * I)), 0, 4), _mm512_set1_epi8(15)) }
 }
 
-pub(super) struct Q4K;
+pub(in crate::kernels::x86_64) struct Q4K;
 impl Super for Q4K {
     const BYTES: usize = 144;
     const OFFSET: i32 = 0;
     const PER_32: bool = true;
     const MINS: bool = true;
-    const ONE_PLANE: bool = false;
+    const PLANES: usize = 2;
+    const NEGATE: bool = false;
+    const BIAS: i32 = 0;
     #[inline(always)]
     unsafe fn head(block: *const u8) -> u32 {
         // SAFETY: inside the block.
@@ -144,13 +150,15 @@ impl Super for Q4K {
     }
 }
 
-pub(super) struct Q5K;
+pub(in crate::kernels::x86_64) struct Q5K;
 impl Super for Q5K {
     const BYTES: usize = 176;
     const OFFSET: i32 = 0;
     const PER_32: bool = true;
     const MINS: bool = true;
-    const ONE_PLANE: bool = false;
+    const PLANES: usize = 2;
+    const NEGATE: bool = false;
+    const BIAS: i32 = 0;
     #[inline(always)]
     unsafe fn head(block: *const u8) -> u32 {
         // SAFETY: inside the block.
@@ -183,13 +191,15 @@ impl Super for Q5K {
     }
 }
 
-pub(super) struct Q6K;
+pub(in crate::kernels::x86_64) struct Q6K;
 impl Super for Q6K {
     const BYTES: usize = 210;
     const OFFSET: i32 = 32;
     const PER_32: bool = false;
     const MINS: bool = false;
-    const ONE_PLANE: bool = false;
+    const PLANES: usize = 2;
+    const NEGATE: bool = false;
+    const BIAS: i32 = 64;
     #[inline(always)]
     unsafe fn head(block: *const u8) -> u32 {
         // SAFETY: inside the block.
@@ -212,7 +222,7 @@ impl Super for Q6K {
             let low = _mm512_loadu_si512(block.add(I / 2 * 64).cast());
             let high = twice(block.add(128 + I / 2 * 32));
             let nibbles = _mm512_set1_epi8(15);
-            if I % 2 == 0 {
+            if I.is_multiple_of(2) {
                 or_masked(_mm512_and_si512(low, nibbles), shift(high, -4, -2), 0x30)
             } else {
                 or_masked(_mm512_and_si512(_mm512_srli_epi16::<4>(low), nibbles), shift(high, 0, 2), 0x30)
@@ -227,18 +237,20 @@ unsafe fn two_bits<const I: usize>(qs: *const u8) -> __m512i {
     // SAFETY: 32 of the 64 bytes.
     unsafe {
         let bytes = twice(qs.add(I / 2 * 32));
-        let bytes = if I % 2 == 0 { shift(bytes, 0, 2) } else { shift(bytes, 4, 6) };
+        let bytes = if I.is_multiple_of(2) { shift(bytes, 0, 2) } else { shift(bytes, 4, 6) };
         _mm512_and_si512(bytes, _mm512_set1_epi8(3))
     }
 }
 
-pub(super) struct Q2K;
+pub(in crate::kernels::x86_64) struct Q2K;
 impl Super for Q2K {
     const BYTES: usize = 84;
     const OFFSET: i32 = 0;
     const PER_32: bool = false;
     const MINS: bool = true;
-    const ONE_PLANE: bool = true;
+    const PLANES: usize = 1;
+    const NEGATE: bool = false;
+    const BIAS: i32 = 0;
     #[inline(always)]
     unsafe fn head(block: *const u8) -> u32 {
         // SAFETY: inside the block.
@@ -261,13 +273,15 @@ impl Super for Q2K {
     }
 }
 
-pub(super) struct Q3K;
+pub(in crate::kernels::x86_64) struct Q3K;
 impl Super for Q3K {
     const BYTES: usize = 110;
     const OFFSET: i32 = 4;
     const PER_32: bool = false;
     const MINS: bool = false;
-    const ONE_PLANE: bool = true;
+    const PLANES: usize = 1;
+    const NEGATE: bool = true;
+    const BIAS: i32 = 128;
     #[inline(always)]
     unsafe fn head(block: *const u8) -> u32 {
         // SAFETY: inside the block.

@@ -1,0 +1,341 @@
+//! AMX: tiles of 16 activations by 16 rows, 64 bytes of k at a time; all else as with AVX-512 VNNI.
+//!
+//! Weights of super-blocks enter with their sub-block scales multiplied in, as two planes of 7 and 8 bits, so that a tile
+//! sums a whole super-block without a stop: Σ w·a = 128 · Σ rest·a + Σ low·a, exactly. While the tiles of one unit are on
+//! their way, the unit before is converted and added to its chains.
+
+use std::arch::asm;
+use std::arch::x86_64::*;
+use std::sync::OnceLock;
+
+use super::super::Isa;
+use super::super::table::{Job, Table};
+use super::avx512::blocks::{self, Block};
+use super::avx512::many::{self, Stretch};
+use super::avx512::supers::{self, Super};
+use super::avx512::{self, lanes};
+use crate::quant::TensorType;
+
+/// [`Isa::Amx`].
+pub(super) static TABLE: Table = Table { isa: Isa::Amx, quantize: avx512::quantize, matmul, scratch_bytes: avx512::scratch_bytes };
+
+/// Columns of a unit: two tiles.
+const COLUMNS: usize = 32;
+/// From how many columns on tiles beat the rows as they lie.
+const MIN_COLUMNS: usize = 5;
+
+/// Whether the processor has int8 tiles and the system lets this process use them.
+pub(super) fn is_available() -> bool {
+    static GRANTED: OnceLock<bool> = OnceLock::new();
+    *GRANTED.get_or_init(|| {
+        let features = __cpuid_count(7, 0).edx;
+        let tile_and_int8 = 1 << 24 | 1 << 25;
+        features & tile_and_int8 == tile_and_int8 && request()
+    })
+}
+
+/// Asks the system for the tile registers, for all threads of the process.
+#[cfg(target_os = "linux")]
+fn request() -> bool {
+    const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
+    const XFEATURE_XTILEDATA: libc::c_long = 18;
+    // SAFETY: the call takes two numbers and touches no memory of ours.
+    unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn request() -> bool {
+    false
+}
+
+unsafe fn matmul(job: &Job<'_>, scratch: &mut [u8]) {
+    // SAFETY: passed on; the table is used on processors of its level only.
+    unsafe {
+        if job.acts.cols < MIN_COLUMNS {
+            return avx512::matmul::<true>(job, scratch);
+        }
+        match job.ty {
+            TensorType::Q8_0 => with_blocks::<blocks::Q80>(job, scratch, block_units::<false>),
+            TensorType::Q4_0 => with_blocks::<blocks::Q40>(job, scratch, block_units::<false>),
+            TensorType::Q4_1 => with_blocks::<blocks::Q41>(job, scratch, block_units::<true>),
+            TensorType::Q5_0 => with_blocks::<blocks::Q50>(job, scratch, block_units::<false>),
+            TensorType::Q5_1 => with_blocks::<blocks::Q51>(job, scratch, block_units::<true>),
+            TensorType::Q2_K => with_supers::<supers::Q2K>(job, scratch, plane_units::<1, 8>),
+            TensorType::Q3_K => with_supers::<supers::Q3K>(job, scratch, plane_units::<1, 0>),
+            TensorType::Q4_K => with_supers::<supers::Q4K>(job, scratch, plane_units::<2, 4>),
+            TensorType::Q5_K => with_supers::<supers::Q5K>(job, scratch, plane_units::<2, 4>),
+            TensorType::Q6_K => with_supers::<supers::Q6K>(job, scratch, plane_units::<2, 0>),
+            _ => avx512::matmul::<true>(job, scratch),
+        }
+    }
+}
+
+unsafe fn with_supers<T: Super>(job: &Job<'_>, scratch: &mut [u8], tile: many::Tile) {
+    // SAFETY: passed on.
+    unsafe {
+        many::super_blocks::<T, false>(job, scratch, tile);
+        release();
+    }
+}
+
+unsafe fn with_blocks<T: Block>(job: &Job<'_>, scratch: &mut [u8], tile: many::Tile) {
+    // SAFETY: passed on.
+    unsafe {
+        many::blocks::<T, false>(job, scratch, tile);
+        release();
+    }
+}
+
+/// The memory image of a tile configuration.
+#[repr(C, align(64))]
+struct Config {
+    palette: u8,
+    start_row: u8,
+    reserved: [u8; 14],
+    row_bytes: [u16; 16],
+    rows: [u8; 16],
+}
+
+/// Configures the tiles: 0 and 1 results of the first `n` columns (16 at most), 2 and 3 of the next 16; 4 and 5 activations
+/// of these, `k` bytes of each; 6 and 7 weights.
+unsafe fn configure(n: usize, k: u16) {
+    let mut config = Config { palette: 1, start_row: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
+    let (first, second) = (n.min(16) as u8, n.saturating_sub(16).clamp(1, 16) as u8);
+    config.row_bytes[..8].copy_from_slice(&[64, 64, 64, 64, k, k, 64, 64]);
+    config.rows[..8].copy_from_slice(&[first, first, second, second, first, second, (k / 4) as u8, (k / 4) as u8]);
+    // SAFETY: 64 bytes of a valid configuration.
+    unsafe { asm!("ldtilecfg [{}]", in(reg) &config, options(nostack)) };
+}
+
+unsafe fn release() {
+    // SAFETY: the tile registers are this module's.
+    unsafe { asm!("tilerelease", options(nostack)) };
+}
+
+/// Results of two units: `i32[tile][16 columns][16 rows]`, 4 tiles each.
+#[repr(C, align(64))]
+struct Results([[u8; 4096]; 2]);
+
+/// A unit whose results are to be added to the chains.
+#[derive(Clone, Copy)]
+struct Unit {
+    panel: usize,
+    step: usize,
+}
+
+/// Runs `tiles` and `finish` over all units of a stretch: for 32 columns at a time, for each step, for each panel.
+/// `finish` of a unit is called after `tiles` of the next one.
+#[inline(always)]
+unsafe fn units(
+    stretch: &Stretch<'_>,
+    k: u16,
+    tiles: impl Fn(Unit, usize, usize, *mut u8),
+    finish: impl Fn(Unit, usize, usize, *const u8),
+) {
+    let mut results = Results([[0; 4096]; 2]);
+    for first in (0..stretch.job.acts.cols).step_by(COLUMNS) {
+        let n = (stretch.job.acts.cols - first).min(COLUMNS);
+        // SAFETY: the level is there.
+        unsafe { configure(n, k) };
+        let mut before: Option<Unit> = None;
+        let mut turn = 0;
+        for step in 0..stretch.steps {
+            for panel in 0..stretch.count {
+                let unit = Unit { panel, step };
+                tiles(unit, first, n, results.0[turn].as_mut_ptr());
+                turn = 1 - turn;
+                if let Some(before) = before.replace(unit) {
+                    finish(before, first, n, results.0[turn].as_ptr());
+                }
+            }
+        }
+        if let Some(last) = before {
+            finish(last, first, n, results.0[1 - turn].as_ptr());
+        }
+    }
+}
+
+/// All columns over a stretch of super-blocks.
+///
+/// # Safety
+/// As `Tile`; the level is there; all planes are signed.
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn plane_units<const PLANES: usize, const PAIRS: usize>(stretch: &Stretch<'_>) {
+    let job = stretch.job;
+    let layout = job.acts.kind.layout(job.k);
+    let column = |c: usize| job.acts.data.as_ptr().wrapping_add(c * job.acts.stride);
+    let tiles = |unit: Unit, first: usize, n: usize, results: *mut u8| {
+        // SAFETY: the record and the columns exist; the configuration has n columns of 64 bytes.
+        unsafe {
+            let w = stretch.record(unit.panel, unit.step);
+            let a = column(first).add(stretch.k + unit.step * 256);
+            let stride = job.acts.stride;
+            let (a2, lines) = (a.wrapping_add(16 * stride), 64usize);
+            if PLANES == 2 && n > 16 {
+                asm!(
+                    "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
+                    "tileloadd tmm4, [{a} + {s}]", "tileloadd tmm6, [{w} + {l}]", "tdpbssd tmm0, tmm4, tmm6",
+                    "tileloadd tmm7, [{w} + {l} + 4096]", "tdpbssd tmm1, tmm4, tmm7",
+                    "tileloadd tmm5, [{a2} + {s}]", "tdpbssd tmm2, tmm5, tmm6", "tdpbssd tmm3, tmm5, tmm7",
+                    "tileloadd tmm4, [{a} + {s} + 64]", "tileloadd tmm6, [{w} + {l} + 1024]", "tdpbssd tmm0, tmm4, tmm6",
+                    "tileloadd tmm7, [{w} + {l} + 5120]", "tdpbssd tmm1, tmm4, tmm7",
+                    "tileloadd tmm5, [{a2} + {s} + 64]", "tdpbssd tmm2, tmm5, tmm6", "tdpbssd tmm3, tmm5, tmm7",
+                    "tileloadd tmm4, [{a} + {s} + 128]", "tileloadd tmm6, [{w} + {l} + 2048]", "tdpbssd tmm0, tmm4, tmm6",
+                    "tileloadd tmm7, [{w} + {l} + 6144]", "tdpbssd tmm1, tmm4, tmm7",
+                    "tileloadd tmm5, [{a2} + {s} + 128]", "tdpbssd tmm2, tmm5, tmm6", "tdpbssd tmm3, tmm5, tmm7",
+                    "tileloadd tmm4, [{a} + {s} + 192]", "tileloadd tmm6, [{w} + {l} + 3072]", "tdpbssd tmm0, tmm4, tmm6",
+                    "tileloadd tmm7, [{w} + {l} + 7168]", "tdpbssd tmm1, tmm4, tmm7",
+                    "tileloadd tmm5, [{a2} + {s} + 192]", "tdpbssd tmm2, tmm5, tmm6", "tdpbssd tmm3, tmm5, tmm7",
+                    "tilestored [{r} + {l}], tmm0", "tilestored [{r} + {l} + 1024], tmm1",
+                    "tilestored [{r} + {l} + 2048], tmm2", "tilestored [{r} + {l} + 3072], tmm3",
+                    a = in(reg) a, a2 = in(reg) a2, s = in(reg) stride, w = in(reg) w, l = in(reg) lines, r = in(reg) results,
+                    options(nostack)
+                );
+            } else if PLANES == 2 {
+                asm!(
+                    "tilezero tmm0", "tilezero tmm1",
+                    "tileloadd tmm4, [{a} + {s}]", "tileloadd tmm6, [{w} + {l}]", "tdpbssd tmm0, tmm4, tmm6",
+                    "tileloadd tmm7, [{w} + {l} + 4096]", "tdpbssd tmm1, tmm4, tmm7",
+                    "tileloadd tmm4, [{a} + {s} + 64]", "tileloadd tmm6, [{w} + {l} + 1024]", "tdpbssd tmm0, tmm4, tmm6",
+                    "tileloadd tmm7, [{w} + {l} + 5120]", "tdpbssd tmm1, tmm4, tmm7",
+                    "tileloadd tmm4, [{a} + {s} + 128]", "tileloadd tmm6, [{w} + {l} + 2048]", "tdpbssd tmm0, tmm4, tmm6",
+                    "tileloadd tmm7, [{w} + {l} + 6144]", "tdpbssd tmm1, tmm4, tmm7",
+                    "tileloadd tmm4, [{a} + {s} + 192]", "tileloadd tmm6, [{w} + {l} + 3072]", "tdpbssd tmm0, tmm4, tmm6",
+                    "tileloadd tmm7, [{w} + {l} + 7168]", "tdpbssd tmm1, tmm4, tmm7",
+                    "tilestored [{r} + {l}], tmm0", "tilestored [{r} + {l} + 1024], tmm1",
+                    a = in(reg) a, s = in(reg) stride, w = in(reg) w, l = in(reg) lines, r = in(reg) results,
+                    options(nostack)
+                );
+            } else if n > 16 {
+                asm!(
+                    "tilezero tmm0", "tilezero tmm2",
+                    "tileloadd tmm4, [{a} + {s}]", "tileloadd tmm6, [{w} + {l}]", "tdpbssd tmm0, tmm4, tmm6",
+                    "tileloadd tmm5, [{a2} + {s}]", "tdpbssd tmm2, tmm5, tmm6",
+                    "tileloadd tmm4, [{a} + {s} + 64]", "tileloadd tmm7, [{w} + {l} + 1024]", "tdpbssd tmm0, tmm4, tmm7",
+                    "tileloadd tmm5, [{a2} + {s} + 64]", "tdpbssd tmm2, tmm5, tmm7",
+                    "tileloadd tmm4, [{a} + {s} + 128]", "tileloadd tmm6, [{w} + {l} + 2048]", "tdpbssd tmm0, tmm4, tmm6",
+                    "tileloadd tmm5, [{a2} + {s} + 128]", "tdpbssd tmm2, tmm5, tmm6",
+                    "tileloadd tmm4, [{a} + {s} + 192]", "tileloadd tmm7, [{w} + {l} + 3072]", "tdpbssd tmm0, tmm4, tmm7",
+                    "tileloadd tmm5, [{a2} + {s} + 192]", "tdpbssd tmm2, tmm5, tmm7",
+                    "tilestored [{r} + {l}], tmm0", "tilestored [{r} + {l} + 1024], tmm2",
+                    a = in(reg) a, a2 = in(reg) a2, s = in(reg) stride, w = in(reg) w, l = in(reg) lines, r = in(reg) results,
+                    options(nostack)
+                );
+            } else {
+                asm!(
+                    "tilezero tmm0",
+                    "tileloadd tmm4, [{a} + {s}]", "tileloadd tmm6, [{w} + {l}]", "tdpbssd tmm0, tmm4, tmm6",
+                    "tileloadd tmm4, [{a} + {s} + 64]", "tileloadd tmm7, [{w} + {l} + 1024]", "tdpbssd tmm0, tmm4, tmm7",
+                    "tileloadd tmm4, [{a} + {s} + 128]", "tileloadd tmm6, [{w} + {l} + 2048]", "tdpbssd tmm0, tmm4, tmm6",
+                    "tileloadd tmm4, [{a} + {s} + 192]", "tileloadd tmm7, [{w} + {l} + 3072]", "tdpbssd tmm0, tmm4, tmm7",
+                    "tilestored [{r} + {l}], tmm0",
+                    a = in(reg) a, s = in(reg) stride, w = in(reg) w, l = in(reg) lines, r = in(reg) results,
+                    options(nostack)
+                );
+            }
+        }
+    };
+    let finish = |unit: Unit, first: usize, n: usize, results: *const u8| {
+        // SAFETY: the record, the columns and the outputs exist; the results have n columns.
+        unsafe {
+            let record = stretch.record(unit.panel, unit.step);
+            let mask = lanes::first(stretch.rows(unit.panel));
+            let b = stretch.k / 256 + unit.step;
+            let d = _mm512_load_ps(record.add(stretch.record.scales).cast());
+            let dmin = _mm512_load_ps(record.add(stretch.record.mins).cast());
+            let pairs: [__m512i; PAIRS] =
+                std::array::from_fn(|pair| _mm512_load_si512(record.add(stretch.record.pairs + pair * 64).cast()));
+            for c in 0..n {
+                let column = column(first + c);
+                let out = job.out.add((first + c) * job.ld + stretch.row + unit.panel * 16);
+                let at = results.add(c / 16 * PLANES * 1024 + c % 16 * 64);
+                let mut sum = _mm512_load_si512(at.cast());
+                if PLANES == 2 {
+                    sum = _mm512_add_epi32(sum, _mm512_slli_epi32::<7>(_mm512_load_si512(at.add(1024).cast())));
+                }
+                let da = _mm512_set1_ps(column.add(layout.scales).cast::<f32>().add(b).read());
+                let acc = if b == 0 { _mm512_setzero_ps() } else { _mm512_maskz_loadu_ps(mask, out) };
+                let mut acc = _mm512_fmadd_ps(_mm512_mul_ps(d, da), _mm512_cvtepi32_ps(sum), acc);
+                if PAIRS > 0 {
+                    let sums = column.add(if PAIRS == 4 { layout.sums32 + b * 16 } else { layout.sums + b * 32 });
+                    let mut sum = _mm512_setzero_si512();
+                    for (i, pair) in pairs.iter().enumerate() {
+                        sum = lanes::dot_i16::<true>(sum, *pair, _mm512_set1_epi32(sums.cast::<i32>().add(i).read()));
+                    }
+                    acc = _mm512_fnmadd_ps(_mm512_mul_ps(dmin, da), _mm512_cvtepi32_ps(sum), acc);
+                }
+                _mm512_mask_storeu_ps(out, mask, acc);
+            }
+        }
+    };
+    // SAFETY: passed on.
+    unsafe { units(stretch, 64, tiles, finish) }
+}
+
+/// All columns over a stretch of blocks of 32.
+///
+/// # Safety
+/// As [`plane_units`]; quants of types without a minimum are signed.
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn block_units<const MIN: bool>(stretch: &Stretch<'_>) {
+    let job = stretch.job;
+    let layout = job.acts.kind.layout(job.k);
+    let column = |c: usize| job.acts.data.as_ptr().wrapping_add(c * job.acts.stride);
+    let tiles = |unit: Unit, first: usize, n: usize, results: *mut u8| {
+        // SAFETY: the record and the columns exist; the configuration has n columns of 32 bytes. Where the second block of
+        // the record is not there, the padding of the columns is read, 64 bytes in all.
+        unsafe {
+            let w = stretch.record(unit.panel, unit.step);
+            let a = column(first).add(stretch.k + unit.step * 64);
+            let stride = job.acts.stride;
+            let (a2, lines) = (a.wrapping_add(16 * stride), 64usize);
+            asm!(
+                "tilezero tmm0", "tilezero tmm1",
+                "tileloadd tmm6, [{w} + {l}]", "tileloadd tmm4, [{a} + {s}]", "tdpbssd tmm0, tmm4, tmm6",
+                "tileloadd tmm7, [{w} + {l} + 512]", "tileloadd tmm4, [{a} + {s} + 32]", "tdpbssd tmm1, tmm4, tmm7",
+                "tilestored [{r} + {l}], tmm0", "tilestored [{r} + {l} + 1024], tmm1",
+                a = in(reg) a, s = in(reg) stride, w = in(reg) w, l = in(reg) lines, r = in(reg) results,
+                options(nostack)
+            );
+            if n > 16 {
+                asm!(
+                    "tilezero tmm2", "tilezero tmm3",
+                    "tileloadd tmm5, [{a} + {s}]", "tdpbssd tmm2, tmm5, tmm6",
+                    "tileloadd tmm5, [{a} + {s} + 32]", "tdpbssd tmm3, tmm5, tmm7",
+                    "tilestored [{r} + {l} + 2048], tmm2", "tilestored [{r} + {l} + 3072], tmm3",
+                    a = in(reg) a2, s = in(reg) stride, l = in(reg) lines, r = in(reg) results,
+                    options(nostack)
+                );
+            }
+        }
+    };
+    let finish = |unit: Unit, first: usize, n: usize, results: *const u8| {
+        // SAFETY: the record, the columns and the outputs exist; the results have n columns.
+        unsafe {
+            let record = stretch.record(unit.panel, unit.step);
+            let mask = lanes::first(stretch.rows(unit.panel));
+            let b = stretch.k / 32 + unit.step * 2;
+            let halves = (stretch.len / 32 - unit.step * 2).min(2);
+            let parts = |at: usize| [_mm512_load_ps(record.add(at).cast()), _mm512_load_ps(record.add(at + 64).cast())];
+            let (d, m) = (parts(stretch.record.scales), parts(stretch.record.mins));
+            for c in 0..n {
+                let column = column(first + c);
+                let out = job.out.add((first + c) * job.ld + stretch.row + unit.panel * 16);
+                let at = results.add(c / 16 * 2048 + c % 16 * 64);
+                let mut acc = if b == 0 { _mm512_setzero_ps() } else { _mm512_maskz_loadu_ps(mask, out) };
+                for half in 0..halves {
+                    let sum = _mm512_cvtepi32_ps(_mm512_load_si512(at.add(half * 1024).cast()));
+                    let da = _mm512_set1_ps(column.add(layout.scales).cast::<f32>().add(b + half).read());
+                    acc = _mm512_fmadd_ps(_mm512_mul_ps(d[half], da), sum, acc);
+                    if MIN {
+                        let a_sum = (column.add(layout.sums).cast::<i32>().add(b + half).read() / -128) as f32;
+                        acc = _mm512_fmadd_ps(_mm512_mul_ps(m[half], da), _mm512_set1_ps(a_sum), acc);
+                    }
+                }
+                _mm512_mask_storeu_ps(out, mask, acc);
+            }
+        }
+    };
+    // SAFETY: passed on.
+    unsafe { units(stretch, 32, tiles, finish) }
+}
