@@ -213,8 +213,8 @@ typedef struct loquat_runtime loquat_runtime;
 typedef struct loquat_runtime_options loquat_runtime_options;
 
 /**
- * Receives log messages: `length` bytes of UTF-8 without a NUL at the end, valid during the call only. It is called on the threads
- * that call the library, perhaps on several at once; it must not call the library.
+ * Receives log messages: `length` bytes of UTF-8 without a NUL at the end, valid during the call only. It may be called on any
+ * thread, on several at once; it must not call the library.
  */
 typedef void (*loquat_log_fn)(void *user_data, uint32_t level, const char *message, size_t length);
 

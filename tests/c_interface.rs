@@ -149,4 +149,4 @@ macro_rules! programs {
     )*};
 }
 
-programs!(errors, model, session);
+programs!(errors, model, session, unload);

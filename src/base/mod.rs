@@ -6,6 +6,7 @@ pub mod bytes;
 pub mod error;
 pub mod memory;
 pub mod pool;
+pub mod sync;
 
 pub use bytes::SharedBytes;
 pub use error::{Error, ErrorKind, Result};

@@ -18,9 +18,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering,
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
-
 use super::error::{Error, Result};
+use super::sync::{Condvar, Mutex};
 
 /// Operations in order, each cut into items that may run at the same time on different threads.
 pub trait Sequence: Sync {
@@ -334,9 +333,10 @@ fn park(shared: &Shared) {
     // Pairs with the fence in Shared::wake.
     fence(Ordering::SeqCst);
     if !shared.has_unclaimed() && !shared.quit.load(Ordering::Acquire) {
-        shared.bell.wait(&mut guard);
+        guard = shared.bell.wait(guard);
     }
     shared.sleepers.fetch_sub(1, Ordering::Relaxed);
+    drop(guard);
 }
 
 /// A fixed set of worker threads, created with the pool and joined when it is dropped. All methods are thread-safe.

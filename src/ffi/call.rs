@@ -5,8 +5,8 @@
 
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
-use std::panic::{self, AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::sync::{Once, OnceLock};
 
 use crate::base;
 
@@ -71,7 +71,7 @@ pub(super) unsafe fn call(error: *mut *mut loquat_error, body: impl FnOnce() -> 
 }
 
 /// Runs `body` and turns a panic into an INTERNAL failure with the panic's message and place.
-fn recorded(body: AssertUnwindSafe<impl FnOnce() -> Outcome>) -> Outcome {
+pub(super) fn recorded<T>(body: AssertUnwindSafe<impl FnOnce() -> Result<T, Failure>>) -> Result<T, Failure> {
     DEPTH.set(DEPTH.get() + 1);
     let result = catch_unwind(body);
     DEPTH.set(DEPTH.get() - 1);
@@ -98,11 +98,15 @@ fn install_hook() {
         return;
     }
     INSTALLED.call_once(|| {
-        let before = panic::take_hook();
-        panic::set_hook(Box::new(move |info| {
+        // A static and a closure that captures nothing: neither is memory that an unloaded library would leave behind.
+        static BEFORE: OnceLock<Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>> = OnceLock::new();
+        let _ = BEFORE.set(panic::take_hook());
+        panic::set_hook(Box::new(|info| {
             if DEPTH.get() > 0 {
                 PLACE.set(info.location().map(|place| ManuallyDrop::new(format!("{}:{}", place.file(), place.line()))));
-            } else if !std::thread::current().name().is_some_and(|name| name.starts_with(THREAD_PREFIX)) {
+            } else if !std::thread::current().name().is_some_and(|name| name.starts_with(THREAD_PREFIX))
+                && let Some(before) = BEFORE.get()
+            {
                 before(info);
             }
         }));

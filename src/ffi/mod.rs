@@ -13,6 +13,8 @@ mod handle;
 pub mod metadata;
 pub mod metrics;
 pub mod model;
+#[cfg(unix)]
+mod own_thread;
 pub mod runtime;
 pub mod session;
 pub mod session_options;

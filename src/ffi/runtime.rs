@@ -46,8 +46,8 @@ pub const LOQUAT_LOG_INFO: u32 = 1;
 /// Level of a log message: something that the host may want to change.
 pub const LOQUAT_LOG_WARNING: u32 = 2;
 
-/// Receives log messages: `length` bytes of UTF-8 without a NUL at the end, valid during the call only. It is called on the threads
-/// that call the library, perhaps on several at once; it must not call the library.
+/// Receives log messages: `length` bytes of UTF-8 without a NUL at the end, valid during the call only. It may be called on any
+/// thread, on several at once; it must not call the library.
 pub type loquat_log_fn = Option<unsafe extern "C" fn(user_data: *mut c_void, level: u32, message: *const c_char, length: usize)>;
 
 /// Memory of a runtime in bytes: what its models and sessions hold, by category.
@@ -156,6 +156,15 @@ pub unsafe extern "C" fn loquat_runtime_options_set_log(
     }
 }
 
+/// A runtime whose worker threads leave nothing behind with the thread that calls.
+fn started(options: RuntimeOptions) -> Result<Runtime, Failure> {
+    #[cfg(unix)]
+    if !matches!(options.threads, Threads::CallerOnly) {
+        return super::own_thread::run(move || Ok(Runtime::new(options)?));
+    }
+    Ok(Runtime::new(options)?)
+}
+
 /// A number of threads as C gives it.
 fn threads_of(threads: u32) -> Threads {
     match threads {
@@ -171,7 +180,7 @@ struct HostLog {
     user_data: *mut c_void,
 }
 
-// SAFETY: the header says that the function is called on whatever thread calls the library, perhaps on several at once.
+// SAFETY: the header says that the function may be called on any thread, on several at once.
 unsafe impl Send for HostLog {}
 // SAFETY: as above.
 unsafe impl Sync for HostLog {}
@@ -243,7 +252,7 @@ pub unsafe extern "C" fn loquat_runtime_new(
         call(error, || {
             handle::make(runtime, "runtime", || {
                 let options = if options.is_null() { RuntimeOptions::default() } else { handle::shared(options)?.clone() };
-                Ok((Runtime::new(options)?, ()))
+                Ok((started(options)?, ()))
             })
         })
     }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use crate::base::sync::Mutex;
 
 use super::epoch::{Reader, Recorder};
 use super::latency::{LatencyCells, LatencySnapshot, LatencyTotal};

@@ -14,7 +14,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use crate::base::sync::Mutex;
 
 /// What a writer adds to. All fields are atomics, written by one thread at a time.
 pub(super) trait Cells: Default {

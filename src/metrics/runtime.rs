@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use parking_lot::Mutex;
+use crate::base::sync::Mutex;
 
 use super::dispatch::{DispatchMetrics, DispatchSnapshot};
 use super::epoch::{Reader, Recorder};

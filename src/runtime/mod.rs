@@ -129,7 +129,7 @@ impl Runtime {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use parking_lot::Mutex;
+    use crate::base::sync::Mutex;
 
     #[test]
     fn silent_unless_asked() {

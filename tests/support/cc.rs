@@ -89,7 +89,7 @@ pub fn build_program(name: &str, sources: &[PathBuf], flags: &[&str]) -> PathBuf
     let mut command = Command::new(compiler());
     command.args(["-std=c99", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Werror", "-pedantic", "-g", "-O1"]).args(flags);
     command.arg("-I").arg(root().join("include")).arg("-I").arg(root().join("tests/c")).args(sources);
-    command.arg("-o").arg(&program).arg("-L").arg(&libraries).args(["-lloquat", "-lm", "-lpthread", "-ldl"]);
+    command.arg("-o").arg(&program).arg("-L").arg(&libraries).args(["-Wl,--as-needed", "-lloquat", "-lm", "-lpthread", "-ldl"]);
     command.arg(format!("-Wl,-rpath,{}", libraries.display()));
     succeed(&mut command);
     program
@@ -141,6 +141,8 @@ fn run_source(name: &str, source: &Path, check: Check) -> Option<String> {
         }
         _ => Command::new(&program),
     };
+    // AddressSanitizer's dlopen does not see the program's own search path.
+    command.env("LD_LIBRARY_PATH", program.parent().unwrap());
     command.current_dir(root()).env("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0").env("LOQUAT_TEST_CHECK", format!("{check:?}"));
     Some(String::from_utf8(succeed(&mut command).stdout).unwrap())
 }

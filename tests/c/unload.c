@@ -1,0 +1,89 @@
+/* The library opened at run time, used and closed, several times: no thread and no mapping is left. */
+#include <dirent.h>
+#include <dlfcn.h>
+
+#include "check.h"
+
+static int threads_now(void) {
+    int count = 0;
+    DIR *tasks = opendir("/proc/self/task");
+    CHECK(tasks);
+    for (struct dirent *entry; (entry = readdir(tasks));) {
+        count += entry->d_name[0] != '.';
+    }
+    closedir(tasks);
+    return count;
+}
+
+static int mapped_now(void) {
+    char line[1024];
+    int found = 0;
+    FILE *maps = fopen("/proc/self/maps", "r");
+    CHECK(maps);
+    while (fgets(line, sizeof line, maps)) {
+        found |= strstr(line, "libloquat") != NULL || strstr(line, "emberfield") != NULL;
+    }
+    fclose(maps);
+    return found;
+}
+
+/* Declares a pointer to a function of the header and looks it up. */
+#define LOOK_UP(name)                           \
+    __extension__ __typeof__(&name) name##_p;                 \
+    *(void **)&name##_p = dlsym(library, #name); \
+    CHECK(name##_p)
+
+static void once(void) {
+    void *library = dlopen("libloquat.so.0", RTLD_NOW | RTLD_LOCAL);
+    if (!library) {
+        fprintf(stderr, "%s\n", dlerror());
+        exit(1);
+    }
+    LOOK_UP(loquat_runtime_options_new);
+    LOOK_UP(loquat_runtime_options_set_threads);
+    LOOK_UP(loquat_runtime_options_free);
+    LOOK_UP(loquat_runtime_new);
+    LOOK_UP(loquat_runtime_free);
+    LOOK_UP(loquat_model_load);
+    LOOK_UP(loquat_model_free);
+    LOOK_UP(loquat_session_new);
+    LOOK_UP(loquat_session_append_tokens);
+    LOOK_UP(loquat_session_step);
+    LOOK_UP(loquat_session_free);
+    LOOK_UP(loquat_error_free);
+
+    int before = threads_now();
+    loquat_runtime_options *options = NULL;
+    loquat_runtime *runtime = NULL;
+    loquat_model *model = NULL;
+    loquat_session *session = NULL;
+    loquat_error *error = NULL;
+    static const uint32_t prompt[] = {1, 309, 201, 986, 903, 261, 706, 33, 2, 201, 1, 310, 201};
+    CHECK(loquat_runtime_options_new_p(&options, NULL) == LOQUAT_OK);
+    CHECK(loquat_runtime_options_set_threads_p(options, 4, NULL) == LOQUAT_OK);
+    CHECK(loquat_runtime_new_p(options, &runtime, NULL) == LOQUAT_OK);
+    loquat_runtime_options_free_p(options);
+    CHECK(threads_now() == before + 3);
+    CHECK(loquat_model_load_p(runtime, "none", 4, NULL, &model, &error) == LOQUAT_IO);
+    loquat_error_free_p(error);
+    CHECK(loquat_model_load_p(runtime, DEMO_MODEL, strlen(DEMO_MODEL), NULL, &model, NULL) == LOQUAT_OK);
+    CHECK(loquat_session_new_p(model, NULL, &session, NULL) == LOQUAT_OK);
+    CHECK(loquat_session_append_tokens_p(session, prompt, sizeof prompt / sizeof *prompt, NULL) == LOQUAT_OK);
+    loquat_event event = {.struct_size = sizeof event};
+    for (int i = 0; i < 5; i++) {
+        CHECK(loquat_session_step_p(session, UINT64_MAX, &event, NULL) == LOQUAT_TOKEN);
+    }
+    loquat_runtime_free_p(runtime);
+    loquat_session_free_p(session);
+    loquat_model_free_p(model);
+    CHECK(threads_now() == before);
+    CHECK(dlclose(library) == 0);
+}
+
+int main(void) {
+    for (int i = 0; i < 10; i++) {
+        once();
+        CHECK(!mapped_now());
+    }
+    return 0;
+}
