@@ -3,10 +3,12 @@
 mod common;
 
 use common::{demo, goldens, npy};
+use loquat::base::ErrorKind;
 use loquat::kernels::Isa;
 use loquat::model::{LoadOptions, Model};
 use loquat::runtime::{Runtime, RuntimeOptions, Threads};
 use loquat::session::{DoneReason, KvType, Session, SessionOptions, Step};
+use loquat::tokenizer::EncodeOptions;
 
 fn runtime(threads: usize) -> Runtime {
     Runtime::new(RuntimeOptions { threads: Threads::Count(threads), ..Default::default() }).unwrap()
@@ -22,7 +24,7 @@ fn run(session: &mut Session) -> (Vec<u32>, DoneReason) {
     loop {
         match session.step(u64::MAX).unwrap() {
             Step::Token { id } => ids.push(id),
-            Step::Done { reason } => return (ids, reason),
+            Step::Done { reason, .. } => return (ids, reason),
             other => panic!("{other:?} without a budget or a cancel"),
         }
     }
@@ -49,13 +51,95 @@ fn f32_logits_and_greedy_text_are_the_golden_ones() {
     }
 }
 
+#[test]
+fn text_streams_in_whole_characters_and_turns_end_with_their_reason() {
+    let model = load(&runtime(2), "emberfield-3m-f32.gguf");
+    for golden in goldens() {
+        let options =
+            SessionOptions { kv_type: KvType::F32, max_tokens: Some(48), ignore_eog: true, show_special: true, ..Default::default() };
+        let mut session = Session::new(&model, &options).unwrap();
+        let mut ids = vec![];
+        model.tokenizer().unwrap().encode(&golden.text, EncodeOptions { add_special: true, parse_special: true }, &mut ids).unwrap();
+        assert_eq!(ids, golden.ids, "{}", golden.name);
+        session.append(&ids).unwrap();
+        let mut text = String::new();
+        while !matches!(session.step(u64::MAX).unwrap(), Step::Done { .. }) {
+            text.push_str(std::str::from_utf8(session.text()).unwrap());
+        }
+        text.push_str(std::str::from_utf8(session.text()).unwrap());
+        if golden.gaps.iter().all(|&gap| gap >= 1e-3) {
+            assert_eq!(text, golden.greedy_text, "{}", golden.name);
+        }
+    }
+    // One prompt to its end of turn, and cut by a stop string that spans tokens.
+    let golden = goldens().into_iter().find(|golden| golden.greedy_text.contains("<|im_end|>") || golden.name.starts_with("chat")).unwrap();
+    let whole = turn(&model, &golden.ids, &[]);
+    assert_eq!(whole.1, DoneReason::EndOfGeneration);
+    let (cut, stop) = (whole.0.len() / 2, &whole.0[whole.0.len() / 2..whole.0.len() / 2 + 6]);
+    let expected = &whole.0[..whole.0.find(stop).unwrap()];
+    assert_eq!(turn(&model, &golden.ids, &[stop]), (expected.to_owned(), DoneReason::StopString), "cut at {cut}");
+    // A stop string that never comes up holds text back but loses none of it.
+    assert_eq!(turn(&model, &golden.ids, &[&format!("{stop}\u{0}")]), whole);
+}
+
+/// The text of one turn and why it ended.
+fn turn(model: &Model, ids: &[u32], stop: &[&str]) -> (String, DoneReason) {
+    let stop = stop.iter().map(|stop| stop.as_bytes().to_vec()).collect();
+    let options = SessionOptions { kv_type: KvType::F32, max_tokens: Some(200), stop, ..Default::default() };
+    let mut session = Session::new(model, &options).unwrap();
+    session.append(ids).unwrap();
+    let mut text = String::new();
+    loop {
+        let step = session.step(u64::MAX).unwrap();
+        text.push_str(std::str::from_utf8(session.text()).unwrap());
+        if let Step::Done { reason, .. } = step {
+            return (text, reason);
+        }
+    }
+}
+
+#[test]
+fn a_full_context_ends_the_turn_and_refuses_more() {
+    let model = load(&runtime(1), "emberfield-3m-q8_0.gguf");
+    let options = SessionOptions { context: 20, ignore_eog: true, ..Default::default() };
+    let mut session = Session::new(&model, &options).unwrap();
+    assert_eq!(session.append(&[5; 21]).unwrap_err().kind(), ErrorKind::ContextFull);
+    assert!(session.step(u64::MAX).is_err(), "nothing was appended");
+    session.append(&[5; 18]).unwrap();
+    let (ids, reason) = run(&mut session);
+    assert_eq!((ids.len(), reason), (3, DoneReason::ContextFull));
+    assert_eq!(session.append(&[5]).unwrap_err().kind(), ErrorKind::ContextFull);
+    session.reset();
+    session.append(&[5; 18]).unwrap();
+    assert_eq!(run(&mut session).0, ids);
+}
+
+#[test]
+fn cancel_and_truncate_leave_a_session_that_goes_on() {
+    let model = load(&runtime(2), "emberfield-3m-q8_0.gguf");
+    let options = SessionOptions { max_tokens: Some(8), ignore_eog: true, ..Default::default() };
+    let golden = &goldens()[0];
+    let mut session = Session::new(&model, &options).unwrap();
+    session.append(&golden.ids).unwrap();
+    let (reference, _) = run(&mut session);
+
+    let mut other = Session::new(&model, &options).unwrap();
+    other.append(&golden.ids).unwrap();
+    other.cancel_handle().cancel();
+    assert_eq!(other.step(u64::MAX).unwrap(), Step::Cancelled);
+    assert_eq!(run(&mut other).0, reference);
+    other.truncate(golden.ids.len());
+    other.append(&[]).unwrap();
+    assert_eq!(run(&mut other).0, reference);
+}
+
 /// Logits of every position of the first prompt under one setting.
 fn all_logits(threads: usize, isa: Option<Isa>, file: &str, batch: u32, budget: u64) -> Vec<u32> {
     let runtime = Runtime::new(RuntimeOptions { threads: Threads::Count(threads), isa, ..Default::default() }).unwrap();
     let model = load(&runtime, file);
     let options = SessionOptions { batch, all_logits: true, max_tokens: Some(0), ..Default::default() };
     let mut session = Session::new(&model, &options).unwrap();
-    let ids: Vec<u32> = goldens().into_iter().flat_map(|golden| golden.ids).take(300).collect();
+    let ids: Vec<u32> = goldens().into_iter().flat_map(|golden| golden.ids).take(150).collect();
     let mut bits = vec![];
     for chunk in ids.chunks(batch as usize) {
         session.append(chunk).unwrap();

@@ -36,7 +36,7 @@ fn every_decoder_gives_the_reference_bits() {
 #[test]
 fn all_types_of_the_first_slice_are_decodable() {
     use TensorType::*;
-    for ty in [F32, F16, BF16, F64, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K] {
+    for ty in [F32, F16, BF16, F64, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS] {
         assert!(is_decodable(ty), "{ty}");
     }
 }

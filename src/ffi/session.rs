@@ -162,12 +162,13 @@ pub unsafe extern "C" fn loquat_session_step(
         call(error, || {
             let out = VersionedOut::new(event, "event")?;
             let mut session = handle::exclusive(session)?;
-            let (status, id, text, reason) = match session.step(budget_ns)? {
-                Step::Pending => (LOQUAT_PENDING, 0, &[] as &[u8], 0),
-                Step::Token { id } => (LOQUAT_TOKEN, id, &[] as &[u8], 0),
-                Step::Done { reason } => (LOQUAT_DONE, 0, &[] as &[u8], reason_number(reason)),
-                Step::Cancelled => (LOQUAT_CANCELLED, 0, &[] as &[u8], 0),
+            let (status, id, reason) = match session.step(budget_ns)? {
+                Step::Pending => (LOQUAT_PENDING, 0, 0),
+                Step::Token { id } => (LOQUAT_TOKEN, id, 0),
+                Step::Done { reason, token } => (LOQUAT_DONE, token.unwrap_or(0), reason_number(reason)),
+                Step::Cancelled => (LOQUAT_CANCELLED, 0, 0),
             };
+            let text = session.text();
             let (text, text_length) = (text.as_ptr().cast::<c_char>(), text.len() as u64);
             out.set(loquat_event {
                 struct_size: 0,

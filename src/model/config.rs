@@ -32,6 +32,10 @@ pub struct ModelConfig {
     pub key_length: usize,
     /// Elements of a value head.
     pub value_length: usize,
+    /// Experts of a feed-forward layer; 0 for a plain one.
+    pub expert_count: usize,
+    /// Experts that compute for each token.
+    pub expert_used_count: usize,
     /// Added to the variance in norms.
     pub norm_epsilon: f32,
     /// Rotated elements of a head.
@@ -89,6 +93,8 @@ impl ModelConfig {
             head_count_kv,
             key_length,
             value_length,
+            expert_count: keys.count("expert_count")?,
+            expert_used_count: keys.count("expert_used_count")?,
             norm_epsilon: keys.norm_epsilon()?,
             rope_dimension_count,
             rope_freq_base: keys.positive("rope.freq_base")?.unwrap_or(10_000.0),
@@ -139,6 +145,15 @@ impl Keys<'_> {
         Ok(self.optional(name)?.unwrap_or(default))
     }
 
+    /// A number of things that may be missing or 0: then there are none.
+    fn count(&self, name: &str) -> Result<usize> {
+        let key = self.key(name);
+        match self.metadata.u64(&key)? {
+            Some(n) if n > MOST => Err(Error::invalid_file(format!("key '{key}': {n} is above {MOST}"))),
+            n => Ok(n.unwrap_or(0) as usize),
+        }
+    }
+
     fn positive(&self, name: &str) -> Result<Option<f64>> {
         let key = self.key(name);
         match self.metadata.f64(&key)? {
@@ -171,8 +186,7 @@ impl Keys<'_> {
 
     /// Options that would change the result and that the families of this version do not compute.
     fn refuse_unsupported(&self, context_length: usize) -> Result<()> {
-        for name in ["expert_count", "attention.max_alibi_bias", "attention.clamp_kqv", "attn_logit_softcapping", "final_logit_softcapping"]
-        {
+        for name in ["attention.max_alibi_bias", "attention.clamp_kqv", "attn_logit_softcapping", "final_logit_softcapping"] {
             let key = self.key(name);
             if self.metadata.f64(&key)?.is_some_and(|x| x != 0.0) {
                 return Err(Error::unsupported(format!("key '{key}' in architecture '{}'", self.architecture)));

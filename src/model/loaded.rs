@@ -10,9 +10,11 @@ use crate::format::{Access, Metadata, ModelFile, TensorInfo};
 use crate::kernels::ops::Program;
 use crate::metrics::runtime::ModelCount;
 use crate::runtime::{LogLevel, Runtime};
+use crate::tokenizer::Tokenizer;
 
 use super::arch;
 use super::config::ModelConfig;
+use super::vocabulary;
 use super::weights::Weights;
 
 /// How a model is loaded.
@@ -27,6 +29,7 @@ pub struct LoadOptions {
 struct Inner {
     runtime: Runtime,
     file: ModelFile,
+    tokenizer: Option<Tokenizer>,
     network: Option<Network>,
     _count: ModelCount,
 }
@@ -64,8 +67,15 @@ impl Model {
 
     fn from_file(runtime: &Runtime, file: ModelFile, options: LoadOptions) -> Result<Self> {
         let place = file.name().to_owned();
-        let network = if options.vocab_only { None } else { Some(Network::new(runtime, &file).map_err(|error| error.at(&place))?) };
-        let model = Self(Arc::new(Inner { runtime: runtime.clone(), file, network, _count: runtime.metrics().model() }));
+        let tokenizer = tokenizer(&file.metadata).map_err(|error| error.at(&place))?;
+        let network = match options.vocab_only {
+            true => None,
+            false => Some(Network::new(runtime, &file, tokenizer.as_ref()).map_err(|error| error.at(&place))?),
+        };
+        for warning in tokenizer.iter().flat_map(|tokenizer| tokenizer.warnings()) {
+            runtime.log(LogLevel::Warning, || format!("{place}: {warning}"));
+        }
+        let model = Self(Arc::new(Inner { runtime: runtime.clone(), file, tokenizer, network, _count: runtime.metrics().model() }));
         runtime.log(LogLevel::Info, || format!("{place}: {}", model.description()));
         Ok(model)
     }
@@ -81,6 +91,23 @@ impl Model {
     /// `InvalidArgument` for a model loaded with `vocab_only`.
     pub fn config(&self) -> Result<&ModelConfig> {
         Ok(&self.network()?.config)
+    }
+
+    /// The tokenizer.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a model whose file has none.
+    pub fn tokenizer(&self) -> Result<&Tokenizer> {
+        self.0.tokenizer.as_ref().ok_or_else(|| Error::invalid_argument("the model's file has no tokenizer"))
+    }
+
+    /// The source of the model's chat template (Jinja).
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a model whose file has none, `InvalidFile` where it is not text.
+    pub fn chat_template(&self) -> Result<&str> {
+        let source = self.metadata().str("tokenizer.chat_template")?;
+        source.ok_or_else(|| Error::invalid_argument("the model's file has no chat template"))
     }
 
     /// The metadata of the file.
@@ -120,12 +147,26 @@ impl Model {
     }
 }
 
+/// The tokenizer of a file, `None` where it has none.
+fn tokenizer(metadata: &Metadata) -> Result<Option<Tokenizer>> {
+    match metadata.str("tokenizer.ggml.model")? {
+        None | Some("none" | "no_vocab") => Ok(None),
+        Some(_) => Tokenizer::new(vocabulary::definition(metadata)?).map(Some),
+    }
+}
+
 impl Network {
-    fn new(runtime: &Runtime, file: &ModelFile) -> Result<Self> {
+    fn new(runtime: &Runtime, file: &ModelFile, tokenizer: Option<&Tokenizer>) -> Result<Self> {
         let config = ModelConfig::from_metadata(&file.metadata)?;
         let mut weights = Weights::new(file, runtime.budget());
         let program = arch::build(&config, &mut weights)?;
         let vectors = weights.finish()?;
-        Ok(Self { config, vocab_size: program.logits().len, program, _vectors: vectors })
+        let vocab_size = program.logits().len;
+        if let Some(tokens) = tokenizer.map(|tokenizer| tokenizer.vocab_size() as usize)
+            && tokens != vocab_size
+        {
+            return Err(Error::invalid_file(format!("{tokens} tokens, but tensor 'token_embd.weight' has {vocab_size} rows")));
+        }
+        Ok(Self { config, vocab_size, program, _vectors: vectors })
     }
 }

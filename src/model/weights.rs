@@ -48,6 +48,21 @@ impl<'a> Weights<'a> {
         Matrix::new(tensor.ty, rows, cols, tensor.data.clone()).map(Some).map_err(|error| error.at(format!("tensor '{name}'")))
     }
 
+    /// The tensor `name` of `count` stacked matrices (rows, cols).
+    ///
+    /// # Errors
+    /// As for [`matrix`](Self::matrix).
+    pub fn matrices(&mut self, name: &str, count: usize, rows: usize, cols: usize) -> Result<Vec<Matrix>> {
+        let tensor = self.take(name).ok_or_else(|| missing(name))?;
+        expect_dims(tensor, &[cols as u64, rows as u64, count as u64])?;
+        let bytes = tensor.data.len() / count.max(1);
+        let matrix = |index: usize| {
+            let data = tensor.data.slice(index * bytes..(index + 1) * bytes).expect("a part of the tensor");
+            Matrix::new(tensor.ty, rows, cols, data).map_err(|error| error.at(format!("tensor '{name}'")))
+        };
+        (0..count).map(matrix).collect()
+    }
+
     /// The vector `name` of `len` elements, in f32.
     ///
     /// # Errors

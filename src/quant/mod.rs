@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod float;
+mod iq4;
 mod k;
 mod legacy;
 mod types;
@@ -67,6 +68,8 @@ fn decoder(ty: TensorType) -> Option<Decoder> {
         TensorType::Q4_K => k::q4_k,
         TensorType::Q5_K => k::q5_k,
         TensorType::Q6_K => k::q6_k,
+        TensorType::IQ4_NL => iq4::iq4_nl,
+        TensorType::IQ4_XS => iq4::iq4_xs,
         _ => return None,
     })
 }

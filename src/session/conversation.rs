@@ -18,6 +18,7 @@ use crate::model::Model;
 use crate::sampling::Sampler;
 
 use super::options::SessionOptions;
+use super::text::TextStream;
 
 /// Why a turn ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub enum Step {
     Done {
         /// Why.
         reason: DoneReason,
+        /// The end-of-generation token, where that was the reason. It is not part of the conversation's tokens.
+        token: Option<u32>,
     },
     /// [`CancelHandle::cancel`] was called. The session is valid; another step goes on where this one stopped.
     Cancelled,
@@ -80,7 +83,7 @@ struct Turn {
     since: Instant,
     last_token: Option<Instant>,
     generated: u32,
-    done: Option<DoneReason>,
+    done: Option<(DoneReason, Option<u32>)>,
 }
 
 /// A conversation with a model. Owns all memory that its steps touch. One thread at a time.
@@ -99,8 +102,10 @@ pub struct Session {
     sampler: Sampler,
     /// A copy of the logits for samplers that change them.
     sampled: Option<AlignedBuf<f32>>,
+    text: TextStream,
     turn: Turn,
     max_tokens: Option<u32>,
+    ignore_eog: bool,
     all_logits: bool,
     batch: usize,
     recorder: SessionRecorder,
@@ -140,8 +145,10 @@ impl Session {
             logits: 0..0,
             sampler,
             sampled,
+            text: TextStream::new(model.tokenizer().ok(), &options.stop, options.show_special)?,
             turn: Turn { since: Instant::now(), last_token: None, generated: 0, done: None },
             max_tokens: options.max_tokens,
+            ignore_eog: options.ignore_eog,
             all_logits: options.all_logits,
             batch,
             recorder,
@@ -165,7 +172,7 @@ impl Session {
             self.sampler.accept(token);
         }
         self.prompt_end = self.tokens.len();
-        self.turn = Turn { since: Instant::now(), last_token: None, generated: 0, done: None };
+        self.begin_turn();
         Ok(())
     }
 
@@ -181,6 +188,7 @@ impl Session {
     pub fn step(&mut self, budget_ns: u64) -> Result<Step> {
         self.check_poison()?;
         let begin = Instant::now();
+        self.text.clear();
         let mut record = StepRecord::default();
         let result = self.advance(begin, budget_ns, &mut record);
         record.outcome = match &result {
@@ -207,8 +215,8 @@ impl Session {
             if self.cancel.0.swap(false, Ordering::AcqRel) {
                 return Ok(Step::Cancelled);
             }
-            if let Some(reason) = self.turn.done {
-                return Ok(Step::Done { reason });
+            if let Some((reason, token)) = self.turn.done {
+                return Ok(Step::Done { reason, token });
             }
             if self.running.is_none() {
                 if self.tokens.is_empty() {
@@ -218,10 +226,10 @@ impl Session {
                     return self.sample(record);
                 }
                 if self.tokens.len() > self.cache.capacity() {
-                    return Ok(self.finish(DoneReason::ContextFull));
+                    return Ok(self.finish(DoneReason::ContextFull, None));
                 }
                 if self.max_tokens.is_some_and(|most| most > 0 && self.turn.generated >= most) {
-                    return Ok(self.finish(DoneReason::TokenLimit));
+                    return Ok(self.finish(DoneReason::TokenLimit, None));
                 }
                 self.running = Some(self.next_pass());
             }
@@ -286,7 +294,7 @@ impl Session {
     /// The cache covers all tokens: choose the next.
     fn sample(&mut self, record: &mut StepRecord) -> Result<Step> {
         if self.max_tokens.is_some_and(|most| self.turn.generated >= most) {
-            return Ok(self.finish(DoneReason::TokenLimit));
+            return Ok(self.finish(DoneReason::TokenLimit, None));
         }
         let begin = Instant::now();
         let (view, column) = (self.model.program()?.logits(), self.logits.len() - 1);
@@ -297,6 +305,9 @@ impl Session {
             }
             None => self.sampler.sample(self.arena.floats_mut(view, column))?,
         };
+        if !self.ignore_eog && self.model.tokenizer().is_ok_and(|tokenizer| tokenizer.is_eog(id)) {
+            return Ok(self.finish(DoneReason::EndOfGeneration, Some(id)));
+        }
         self.sampler.accept(id);
         self.tokens.push(id);
         self.turn.generated += 1;
@@ -307,12 +318,27 @@ impl Session {
             Some(before) => TokenTiming::Next { since_previous_ns: nanoseconds(now - before) },
         });
         self.turn.last_token = Some(now);
-        Ok(Step::Token { id })
+        match self.text.push(id)? {
+            true => Ok(self.finish(DoneReason::StopString, None)),
+            false => Ok(Step::Token { id }),
+        }
     }
 
-    fn finish(&mut self, reason: DoneReason) -> Step {
-        self.turn.done = Some(reason);
-        Step::Done { reason }
+    fn begin_turn(&mut self) {
+        self.turn = Turn { since: Instant::now(), last_token: None, generated: 0, done: None };
+        self.text.begin();
+    }
+
+    fn finish(&mut self, reason: DoneReason, token: Option<u32>) -> Step {
+        self.turn.done = Some((reason, token));
+        self.text.finish();
+        Step::Done { reason, token }
+    }
+
+    /// The text that the last step gave out: whole UTF-8 characters, often of one token, sometimes none (a character is not
+    /// complete, or the text may be the beginning of a stop string) or more than one token's. A step that ends a turn may give out text.
+    pub fn text(&self) -> &[u8] {
+        self.text.text()
     }
 
     /// The logits after the last computed token, `None` before the first pass has ended.
@@ -370,7 +396,7 @@ impl Session {
         // The last token is computed again, so that its logits are there to go on from.
         self.cache.truncate(len.saturating_sub(1));
         self.prompt_end = self.prompt_end.min(len);
-        self.turn = Turn { since: Instant::now(), last_token: None, generated: 0, done: None };
+        self.begin_turn();
         self.sampler.reset();
         for &token in &self.tokens {
             self.sampler.accept(token);

@@ -4,6 +4,7 @@
 
 mod conversation;
 mod options;
+mod text;
 
 pub use conversation::{CancelHandle, DoneReason, Session, Step};
 pub use options::SessionOptions;

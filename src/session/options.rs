@@ -24,6 +24,8 @@ pub struct SessionOptions {
     pub stop: Vec<Vec<u8>>,
     /// Treat end-of-generation tokens like any other.
     pub ignore_eog: bool,
+    /// Let control tokens (`<|im_end|>`) appear in the text as they are written.
+    pub show_special: bool,
 }
 
 impl Default for SessionOptions {
@@ -37,6 +39,7 @@ impl Default for SessionOptions {
             max_tokens: None,
             stop: vec![],
             ignore_eog: false,
+            show_special: false,
         }
     }
 }

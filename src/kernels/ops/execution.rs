@@ -11,6 +11,7 @@ use crate::kernels::vector::VectorOps;
 
 use super::arena::{Arena, RawArena};
 use super::attention::Attention;
+use super::experts;
 use super::matmul::{Cut, MAX_COLUMNS};
 use super::program::{Columns, Op, Program};
 
@@ -86,6 +87,8 @@ pub(super) fn worker_bytes(program: &Program, kernels: Kernels, columns: usize) 
                 product(&op.gate, tile);
                 product(&op.up, tile);
             }
+            Op::ExpertsGated(op) => op.gate.iter().chain(&op.up).for_each(|weight| product(weight, experts::TILE_FLOATS)),
+            Op::ExpertsDown(op) => op.down.iter().for_each(|weight| product(weight, experts::TILE_FLOATS)),
             _ => {}
         }
     }
@@ -161,6 +164,9 @@ impl Sequence for Execution<'_> {
             Op::Quantize(op) => op.items(bound),
             Op::Matmul(op) => op.items(bound),
             Op::Gated(op) => op.items(bound),
+            Op::Route(op) => op.items(bound),
+            Op::ExpertsGated(op) => op.items(bound),
+            Op::ExpertsDown(op) => op.items(bound),
             Op::RotateStore(op) => op.items(bound),
             Op::Attention(op) => op.items(bound),
         };
@@ -178,6 +184,9 @@ impl Sequence for Execution<'_> {
                 Op::Quantize(op) => op.run(bound, item),
                 Op::Matmul(op) => op.run(bound, item, worker),
                 Op::Gated(op) => op.run(bound, item, worker),
+                Op::Route(op) => op.run(bound, item),
+                Op::ExpertsGated(op) => op.run(bound, item, worker),
+                Op::ExpertsDown(op) => op.run(bound, item, worker),
                 Op::RotateStore(op) => op.run(bound, item),
                 Op::Attention(op) => op.run(bound, item, worker),
             }

@@ -1,5 +1,6 @@
 //! The program of a model: regions and operations, checked as they are added.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::base::{Error, Result};
@@ -8,6 +9,7 @@ use crate::kernels::{ActKind, Matrix};
 
 use super::attention::Attention;
 use super::embed::Embed;
+use super::experts::{ExpertsDown, ExpertsGated, Route};
 use super::ffn::{Activation, Gated};
 use super::matmul::{Epilogue, Matmul, Product};
 use super::norm::{Norm, NormWeights, Quantize};
@@ -72,8 +74,34 @@ pub(super) enum Op {
     Quantize(Quantize),
     Matmul(Matmul),
     Gated(Gated),
+    Route(Route),
+    ExpertsGated(ExpertsGated),
+    ExpertsDown(ExpertsDown),
     RotateStore(RotateStore),
     Attention(Attention),
+}
+
+/// What a mixture of experts works in.
+#[derive(Debug, Clone, Copy)]
+pub struct ExpertViews {
+    /// The router's output, one per expert; overwritten.
+    pub logits: FloatView,
+    /// Two floats for each expert that computes: its number and its weight.
+    pub routes: FloatView,
+    /// The inner activations of each expert that computes.
+    pub inner: FloatView,
+}
+
+/// The weights of a mixture of experts, one matrix per expert.
+pub struct Experts {
+    /// (width, k)
+    pub gate: Vec<Matrix>,
+    /// (width, k)
+    pub up: Vec<Matrix>,
+    /// (rows, width)
+    pub down: Vec<Matrix>,
+    /// The function on the gate.
+    pub activation: Activation,
 }
 
 /// The forward pass of one model as a flat list of operations. Immutable, shared by all sessions of the model.
@@ -101,7 +129,7 @@ impl Program {
 /// Builds a [`Program`]: one call per operation, in order. Every call checks that the sizes of what it joins agree.
 pub struct ProgramBuilder {
     regions: Vec<RegionSpec>,
-    named: Vec<(&'static str, ActKind, usize, usize)>,
+    named: Vec<(Cow<'static, str>, ActKind, usize, usize)>,
     ops: Vec<Op>,
     kv: KvShape,
     widest: usize,
@@ -130,7 +158,7 @@ impl ProgramBuilder {
 
     /// Regions for `k` activations in every kind that the products with `weights` need. Calls with the same `slot` share memory, so a
     /// slot's contents live until the slot is next filled.
-    fn acts(&mut self, slot: &'static str, k: usize, columns: Columns, weights: &[&Matrix]) -> Acts {
+    fn acts(&mut self, slot: Cow<'static, str>, k: usize, columns: Columns, weights: &[&Matrix]) -> Acts {
         let mut acts = Acts { k, columns, regions: vec![] };
         for weight in weights {
             let kind = ActKind::for_type(weight.ty());
@@ -140,7 +168,7 @@ impl ProgramBuilder {
             let known = self.named.iter().find(|(s, have, len, _)| *s == slot && *have == kind && *len == k).map(|n| n.3);
             let region = known.unwrap_or_else(|| {
                 let region = self.region(kind.bytes(k), columns);
-                self.named.push((slot, kind, k, region));
+                self.named.push((slot.clone(), kind, k, region));
                 region
             });
             acts.regions.push((kind, region));
@@ -177,14 +205,14 @@ impl ProgramBuilder {
         if let Some(bias) = &norm.bias {
             same("norm bias width", bias.len(), x.len)?;
         }
-        let acts = self.acts(slot, x.len, columns, weights);
+        let acts = self.acts(slot.into(), x.len, columns, weights);
         self.ops.push(Op::Norm(Norm { x, norm: norm.clone(), acts: acts.clone() }));
         Ok(acts)
     }
 
     /// Quantises `x` for the products with `weights`.
-    pub fn quantize(&mut self, slot: &'static str, x: FloatView, weights: &[&Matrix]) -> Acts {
-        let acts = self.acts(slot, x.len, x.columns, weights);
+    pub fn quantize(&mut self, slot: impl Into<Cow<'static, str>>, x: FloatView, weights: &[&Matrix]) -> Acts {
+        let acts = self.acts(slot.into(), x.len, x.columns, weights);
         self.ops.push(Op::Quantize(Quantize { x, acts: acts.clone() }));
         acts
     }
@@ -203,6 +231,35 @@ impl ProgramBuilder {
         self.check_product(acts, gate, None, out)?;
         self.check_product(acts, up, None, out)?;
         self.ops.push(Op::Gated(Gated { acts: acts.clone(), gate: gate.clone(), up: up.clone(), activation, out }));
+        Ok(())
+    }
+
+    /// A mixture of experts: `out += Σ weight · down_e·(activation(gate_e·x) ∘ (up_e·x))` over the `used` experts e that the largest of
+    /// `logits` name; the weights are the softmax over those.
+    pub fn experts(&mut self, acts: &Acts, views: ExpertViews, experts: Experts, out: FloatView) -> Result<()> {
+        let ExpertViews { logits, routes, inner } = views;
+        let (count, used) = (logits.len, routes.len / 2);
+        if used == 0 || used > count {
+            return Err(Error::invalid_file(format!("{used} of {count} experts")));
+        }
+        for part in [&experts.gate, &experts.up, &experts.down] {
+            same("experts", part.len(), count)?;
+        }
+        let width = experts.gate[0].rows();
+        same("width of the experts", inner.len, used * width)?;
+        for weight in experts.gate.iter().chain(&experts.up) {
+            self.check_product(acts, weight, None, inner.part(0, width))?;
+        }
+        self.ops.push(Op::Route(Route { logits, out: routes }));
+        let Experts { gate, up, down, activation } = experts;
+        self.ops.push(Op::ExpertsGated(ExpertsGated { acts: acts.clone(), routes, gate, up, activation, out: inner }));
+        let readers: Vec<&Matrix> = down.iter().collect();
+        let slots: Vec<Acts> =
+            (0..used).map(|slot| self.quantize(format!("expert {slot}"), inner.part(slot * width, width), &readers)).collect();
+        for weight in &down {
+            self.check_product(&slots[0], weight, None, out)?;
+        }
+        self.ops.push(Op::ExpertsDown(ExpertsDown { acts: slots, routes, down, out }));
         Ok(())
     }
 

@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
-use crate::base::Result;
+use crate::base::{Error, Result};
 use crate::kernels::Matrix;
 use crate::kernels::ops::{
-    Activation, Attention, Epilogue, FloatView, HeadNorm, NormWeights, Product, Program, ProgramBuilder, Rope, RopeStyle, RotateStore,
+    Activation, Attention, Epilogue, ExpertViews, Experts, FloatView, HeadNorm, NormWeights, Product, Program, ProgramBuilder, Rope,
+    RopeStyle, RotateStore,
 };
 
 use super::super::config::ModelConfig;
@@ -20,6 +21,8 @@ pub struct Family {
     pub qkv_bias: Presence,
     /// Whether queries and keys are normalised per head.
     pub head_norms: bool,
+    /// Whether a model of the family may have a mixture of experts.
+    pub experts: bool,
 }
 
 /// Whether a part is there.
@@ -43,15 +46,53 @@ struct Layer {
     k_norm: Option<HeadNorm>,
     attn_output: (Matrix, Option<Arc<[f32]>>),
     ffn_norm: NormWeights,
-    gate: Matrix,
-    up: Matrix,
-    down: Matrix,
+    ffn: FeedForward,
+}
+
+/// The feed-forward layer of a block.
+enum FeedForward {
+    Plain {
+        gate: Matrix,
+        up: Matrix,
+        down: Matrix,
+    },
+    /// A router and its experts.
+    Mixture {
+        router: Matrix,
+        experts: Experts,
+    },
+}
+
+impl FeedForward {
+    fn load(family: &Family, config: &ModelConfig, weights: &mut Weights<'_>, layer: usize) -> Result<Self> {
+        let name = |part: &str| format!("blk.{layer}.{part}.weight");
+        let (width, ffn, count) = (config.embedding_length, config.feed_forward_length, config.expert_count);
+        if count == 0 {
+            return Ok(Self::Plain {
+                gate: weights.matrix(&name("ffn_gate"), ffn, width)?,
+                up: weights.matrix(&name("ffn_up"), ffn, width)?,
+                down: weights.matrix(&name("ffn_down"), width, ffn)?,
+            });
+        }
+        if !family.experts {
+            return Err(Error::unsupported(format!("experts in architecture '{}'", config.architecture)));
+        }
+        Ok(Self::Mixture {
+            router: weights.matrix(&name("ffn_gate_inp"), count, width)?,
+            experts: Experts {
+                gate: weights.matrices(&name("ffn_gate_exps"), count, ffn, width)?,
+                up: weights.matrices(&name("ffn_up_exps"), count, ffn, width)?,
+                down: weights.matrices(&name("ffn_down_exps"), count, width, ffn)?,
+                activation: Activation::Silu,
+            },
+        })
+    }
 }
 
 impl Layer {
     fn load(family: &Family, config: &ModelConfig, weights: &mut Weights<'_>, layer: usize) -> Result<Self> {
         let name = |part: &str| format!("blk.{layer}.{part}");
-        let (width, q, ffn) = (config.embedding_length, config.query_length(), config.feed_forward_length);
+        let (width, q) = (config.embedding_length, config.query_length());
         let (k, v) = (config.head_count_kv * config.key_length, config.head_count_kv * config.value_length);
         let bias = |weights: &mut Weights<'_>, part: &str, len: usize| match family.qkv_bias {
             Presence::Always => weights.vector(&name(part), len).map(Some),
@@ -76,9 +117,7 @@ impl Layer {
                 if family.qkv_bias == Presence::Sometimes { weights.optional_vector(&name("attn_output.bias"), width)? } else { None },
             ),
             ffn_norm: rms_norm(config, weights, &name("ffn_norm.weight"))?,
-            gate: weights.matrix(&name("ffn_gate.weight"), ffn, width)?,
-            up: weights.matrix(&name("ffn_up.weight"), ffn, width)?,
-            down: weights.matrix(&name("ffn_down.weight"), width, ffn)?,
+            ffn: FeedForward::load(family, config, weights, layer)?,
         })
     }
 }
@@ -98,7 +137,8 @@ pub fn build(family: &Family, config: &ModelConfig, weights: &mut Weights<'_>) -
     let k = b.floats(config.head_count_kv * config.key_length);
     let v = b.floats(config.head_count_kv * config.value_length);
     let attended = b.floats(heads * config.value_length);
-    let inner = b.floats(config.feed_forward_length);
+    let inner = b.floats(config.feed_forward_length * config.expert_used_count.max(1));
+    let routing = ExpertViews { logits: b.floats(config.expert_count), routes: b.floats(2 * config.expert_used_count), inner };
     let scale = 1.0 / (config.key_length as f32).sqrt();
 
     b.embed(&embedding, x)?;
@@ -114,10 +154,20 @@ pub fn build(family: &Family, config: &ModelConfig, weights: &mut Weights<'_>) -
         let acts = b.quantize("attention", attended, &[&layer.attn_output.0]);
         b.matmul(&acts, vec![add(layer.attn_output, x)])?;
         // x += Wdown · (silu(Wgate · norm(x)) ∘ (Wup · norm(x)))
-        let normed = b.norm("norm", x, &layer.ffn_norm, &[&layer.gate, &layer.up])?;
-        b.gated(&normed, &layer.gate, &layer.up, Activation::Silu, inner)?;
-        let acts = b.quantize("ffn", inner, &[&layer.down]);
-        b.matmul(&acts, vec![add((layer.down, None), x)])?;
+        match layer.ffn {
+            FeedForward::Plain { gate, up, down } => {
+                let normed = b.norm("norm", x, &layer.ffn_norm, &[&gate, &up])?;
+                b.gated(&normed, &gate, &up, Activation::Silu, inner)?;
+                let acts = b.quantize("ffn", inner, &[&down]);
+                b.matmul(&acts, vec![add((down, None), x)])?;
+            }
+            FeedForward::Mixture { router, experts } => {
+                let readers: Vec<&Matrix> = [&router].into_iter().chain(&experts.gate).chain(&experts.up).collect();
+                let normed = b.norm("norm", x, &layer.ffn_norm, &readers)?;
+                b.matmul(&normed, vec![store((router, None), routing.logits)])?;
+                b.experts(&normed, routing, experts, x)?;
+            }
+        }
     }
     let normed = b.norm_outputs("output", x, &output_norm, &[&output])?;
     b.finish(&normed, &output, None)

@@ -9,5 +9,5 @@ use super::decoder::{self, Family, Presence};
 
 /// Builds the forward pass.
 pub fn build(config: &ModelConfig, weights: &mut Weights<'_>) -> Result<Program> {
-    decoder::build(&Family { rope: RopeStyle::Halves, qkv_bias: Presence::Never, head_norms: true }, config, weights)
+    decoder::build(&Family { rope: RopeStyle::Halves, qkv_bias: Presence::Never, head_norms: true, experts: false }, config, weights)
 }
