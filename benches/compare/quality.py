@@ -1,0 +1,177 @@
+#!/usr/bin/env python3
+"""Compare logits with llama.cpp on the same files and token ids.
+
+    cargo build --release --example logits
+    quality.py --models DIR tinyllama qwen3-0.6b [--types Q8_0 Q4_K_M …] [--work DIR] [--out results.json]
+
+For each shape, with DIR from make_models.py:
+  F16     cosine of our logits with llama.cpp's at every position; the smallest must reach 0.9999.
+  others  mean KL divergence from llama.cpp's F16 logits, of ours and of llama.cpp's own logits of the quantised file; ours must
+          not pass 1.1 times its.
+  all     the same top-1 token at every position where llama.cpp's two largest logits of that file differ by more than 0.1.
+Exit status 1 where a verdict fails.
+"""
+import argparse
+import json
+import pathlib
+import random
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import statistic
+
+HERE = pathlib.Path(__file__).resolve().parent
+TYPES = ["Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K_M", "Q4_K_M", "Q5_K_M", "Q6_K"]
+LEAST_COSINE, MOST_KL_RATIO, CLEAR_GAP = 0.9999, 1.1, 0.1
+
+
+def run(command):
+    """The JSON object that `command` prints; its failure is ours."""
+    done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, check=True)
+    return json.loads(done.stdout)
+
+
+class Lanes:
+    """Both engines on the same ids. llama.cpp's logits are kept in `work`, ours are computed anew."""
+
+    def __init__(self, args, work):
+        self.args, self.work = args, work
+
+    def peer_command(self, *more):
+        return [sys.executable, HERE / "peer.py", *more]
+
+    def peer(self, model, ids, n_vocab=None):
+        flags = f"{self.args.flash}{'-norepack' if self.args.no_repack else ''}"
+        out = self.work / f"{model.stem}-{self.args.positions}-{self.args.seed}-{flags}.npy"
+        if not out.exists():
+            partial = out.with_name("partial.npy")
+            command = self.peer_command("logits", "-m", model, "-t", self.args.threads, "--ids", ids, "--out", partial)
+            run([*command, "--flash", self.args.flash, *(["--no-repack"] if self.args.no_repack else [])])
+            partial.rename(out)
+        return np.load(out)
+
+    def ours(self, model, ids):
+        out = self.work / "ours.f32"
+        info = run([self.args.ours, model, ids, out, "--threads", self.args.threads])
+        return np.fromfile(out, "<f4").reshape(info["positions"], info["n_vocab"]), info
+
+
+def write_ids(path, n_vocab, positions, seed):
+    """Seeded random ids, past the control tokens that stand first in most vocabularies."""
+    rng = random.Random(seed)
+    path.write_text(" ".join(str(rng.randrange(min(300, n_vocab - 1), n_vocab)) for _ in range(positions)) + "\n")
+
+
+def vocabulary_size(model):
+    import llama
+
+    return llama.Engine(model, 1, vocab_only=True).n_vocab
+
+
+def top_1(reference, other):
+    clear, wrong = statistic.top_1_disagreements(reference, other, CLEAR_GAP)
+    return {"clear_positions": clear, "agreeing": clear - len(wrong), "disagreements_lead": wrong, "passed": not wrong}
+
+
+def spread(values):
+    return {
+        "mean": float(values.mean()),
+        "median": float(np.median(values)),
+        "p99": float(statistic.percentile(values.tolist(), 99)),
+        "max": float(values.max()),
+    }
+
+
+def compare_f16(lanes, model, ids):
+    reference = lanes.peer(model, ids)
+    ours, info = lanes.ours(model, ids)
+    cosines = statistic.cosine(reference, ours)
+    row = {
+        "type": "F16",
+        "isa": info["isa"],
+        "cosine_min": float(cosines.min()),
+        "cosine_mean": float(cosines.mean()),
+        "max_abs_difference": float(np.abs(reference - ours).max()),
+        "kl": spread(statistic.kl_divergence(reference, ours)),
+        "top_1": top_1(reference, ours),
+    }
+    row["passed"] = row["cosine_min"] >= LEAST_COSINE and row["top_1"]["passed"]
+    return row, reference
+
+
+def compare_quantised(lanes, kind, model, ids, reference):
+    theirs = lanes.peer(model, ids)
+    ours, info = lanes.ours(model, ids)
+    kl_theirs, kl_ours = (spread(statistic.kl_divergence(reference, logits)) for logits in (theirs, ours))
+    ratio = kl_ours["mean"] / kl_theirs["mean"] if kl_theirs["mean"] else None
+    row = {
+        "type": kind,
+        "isa": info["isa"],
+        "kl_ours": kl_ours,
+        "kl_llama_cpp": kl_theirs,
+        "kl_ratio": ratio,
+        "cosine_min": float(statistic.cosine(theirs, ours).min()),
+        "rms_difference": float(np.sqrt(np.mean((theirs - ours) ** 2))),
+        "top_1": top_1(theirs, ours),
+    }
+    row["passed"] = ratio is not None and ratio <= MOST_KL_RATIO and row["top_1"]["passed"]
+    return row
+
+
+def print_row(shape, row):
+    agreement = f"{row['top_1']['agreeing']}/{row['top_1']['clear_positions']}"
+    verdict = "pass" if row["passed"] else "FAIL"
+    if row["type"] == "F16":
+        figures = f"cosine min {row['cosine_min']:.7f}  max |d| {row['max_abs_difference']:.4f}  KL {row['kl']['mean']:.2e}"
+    else:
+        figures = f"KL ours {row['kl_ours']['mean']:.6f}  llama.cpp {row['kl_llama_cpp']['mean']:.6f}  ratio {row['kl_ratio']:.3f}  rms d {row['rms_difference']:.3f}"
+    leads = "".join(f"  lead {lead:.3f} at {position}" for position, lead in row["top_1"]["disagreements_lead"])
+    print(f"{shape:14} {row['type']:7} {figures}  top-1 {agreement:9} {verdict}{leads}", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("shapes", nargs="+", metavar="SHAPE")
+    parser.add_argument("--models", type=pathlib.Path, required=True)
+    parser.add_argument("--types", nargs="*", default=TYPES, help="those whose file is missing are named and left out")
+    parser.add_argument("--ours", type=pathlib.Path, default=HERE.parent.parent / "target/release/examples/logits")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--positions", type=int, default=256)
+    parser.add_argument("--seed", type=int, default=3)
+    parser.add_argument("--flash", default="auto", choices=["auto", "on", "off"], help="llama.cpp's flash attention")
+    parser.add_argument("--no-repack", action="store_true", help="llama.cpp without repacked weights")
+    parser.add_argument("--work", type=pathlib.Path, help="keep llama.cpp's logits here for the next run")
+    parser.add_argument("--out", type=pathlib.Path, help="write all figures as JSON")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        work = args.work or pathlib.Path(temporary)
+        work.mkdir(parents=True, exist_ok=True)
+        lanes, results = Lanes(args, work), {}
+        for shape in args.shapes:
+            model, ids = args.models / f"{shape}-F16.gguf", work / f"{shape}.ids"
+            write_ids(ids, vocabulary_size(model), args.positions, args.seed)
+            row, reference = compare_f16(lanes, model, ids)
+            results[shape] = [row]
+            print_row(shape, row)
+            for kind in args.types:
+                path = args.models / f"{shape}-{kind}.gguf"
+                if not path.exists():
+                    print(f"{shape:14} {kind:7} skipped: no file")
+                    continue
+                row = compare_quantised(lanes, kind, path, ids, reference)
+                results[shape].append(row)
+                print_row(shape, row)
+        if args.out:
+            peer = run(lanes.peer_command("version"))
+            settings = {"positions": args.positions, "seed": args.seed, "threads": args.threads, "flash": args.flash}
+            document = {"schema": "loquat.quality", "schema_version": 1, "llama_cpp": peer, "settings": settings, "results": results}
+            args.out.write_text(json.dumps(document, indent=1) + "\n")
+    failed = [f"{shape} {row['type']}" for shape, rows in results.items() for row in rows if not row["passed"]]
+    print("all passed" if not failed else f"failed: {', '.join(failed)}")
+    sys.exit(bool(failed))
+
+
+if __name__ == "__main__":
+    main()
