@@ -7,8 +7,20 @@ use std::path::Path;
 use std::{env, fs};
 
 /// The files of `src/ffi` that declare something, in the order of the header's sections.
-const SECTIONS: &[&str] =
-    &["version", "status", "error", "runtime", "model", "metadata", "tensors", "session_options", "session", "metrics"];
+const SECTIONS: &[&str] = &[
+    "version",
+    "status",
+    "error",
+    "runtime",
+    "model",
+    "metadata",
+    "tensors",
+    "tokenizer",
+    "chat",
+    "session_options",
+    "session",
+    "metrics",
+];
 
 /// The major number of the binary interface, in the name of the shared library. Equals `LOQUAT_ABI_VERSION` (checked by a test).
 const ABI_MAJOR: u32 = 0;

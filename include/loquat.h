@@ -676,6 +676,169 @@ loquat_status loquat_tensor_type_name(uint32_t tensor_type,
                                       loquat_error **error);
 
 /* ===========================================================================
+ * Tokenizer
+ *
+ * Text to token ids and back, with the tokenizer of a model.
+ * ======================================================================== */
+
+/** Add what the model wants around a text: its beginning-of-sequence token and the like. */
+#define LOQUAT_ADD_SPECIAL 1
+
+/** Read the text of special tokens ("<|im_start|>") as those tokens. Without it they are plain text: right for what a user typed. */
+#define LOQUAT_PARSE_SPECIAL 2
+
+/** Leave special tokens out of the text. */
+#define LOQUAT_SKIP_SPECIAL 1
+
+/** The tokens go on from earlier ones: keep a leading space that the tokenizer would take for its own at the start of a text. */
+#define LOQUAT_MIDDLE 2
+
+/** Attribute of a token: generation ends with it. */
+#define LOQUAT_TOKEN_END 1
+
+/** Attribute of a token: special, not part of the text. */
+#define LOQUAT_TOKEN_SPECIAL 2
+
+/** Turns the tokens of one stream into text piece by piece, whole characters only. */
+typedef struct loquat_detokenizer loquat_detokenizer;
+
+/**
+ * Fills `tokens` with the ids of a text. `flags`: LOQUAT_ADD_SPECIAL, LOQUAT_PARSE_SPECIAL.
+ *
+ * A text never has more tokens than bytes + 2. LOQUAT_BUFFER_TOO_SMALL.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_model_tokenize(const loquat_model *model,
+                                    const char *text,
+                                    size_t text_length,
+                                    uint32_t flags,
+                                    uint32_t *tokens,
+                                    size_t capacity,
+                                    size_t *count,
+                                    loquat_error **error);
+
+/**
+ * Fills `text` with the text of tokens. `flags`: LOQUAT_SKIP_SPECIAL, LOQUAT_MIDDLE.
+ *
+ * Bytes that are no UTF-8 (half a character at the end) come out as U+FFFD; a stream that goes on wants a loquat_detokenizer.
+ * LOQUAT_BUFFER_TOO_SMALL; LOQUAT_INVALID_ARGUMENT for an id outside the vocabulary.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_model_detokenize(const loquat_model *model,
+                                      const uint32_t *tokens,
+                                      size_t count,
+                                      uint32_t flags,
+                                      char *text,
+                                      size_t capacity,
+                                      size_t *text_length,
+                                      loquat_error **error);
+
+/**
+ * Fills `text` with how the vocabulary writes one token: the raw entry, with the tokenizer's own marks for spaces and bytes.
+ *
+ * LOQUAT_BUFFER_TOO_SMALL; LOQUAT_NOT_FOUND for an id outside the vocabulary.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_model_token_text(const loquat_model *model,
+                                      uint32_t token,
+                                      char *text,
+                                      size_t capacity,
+                                      size_t *text_length,
+                                      loquat_error **error);
+
+/**
+ * Stores the attributes of a token, a set of LOQUAT_TOKEN_END and LOQUAT_TOKEN_SPECIAL.
+ *
+ * LOQUAT_NOT_FOUND for an id outside the vocabulary.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_model_token_attributes(const loquat_model *model,
+                                            uint32_t token,
+                                            uint32_t *attributes,
+                                            loquat_error **error);
+
+/**
+ * A new stream of tokens to be turned into text. `flags`: LOQUAT_SKIP_SPECIAL, LOQUAT_MIDDLE. Free it with
+ * loquat_detokenizer_free.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_detokenizer_new(const loquat_model *model,
+                                     uint32_t flags,
+                                     struct loquat_detokenizer **detokenizer,
+                                     loquat_error **error);
+
+/** Frees a stream. NULL is fine. */
+void loquat_detokenizer_free(struct loquat_detokenizer *detokenizer);
+
+/**
+ * Adds a token to the stream and stores what text is complete now: whole UTF-8 characters, perhaps none. The text is not
+ * NUL-terminated and lives until the next call on the stream.
+ *
+ * LOQUAT_INVALID_ARGUMENT for an id outside the vocabulary.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_detokenizer_push(struct loquat_detokenizer *detokenizer,
+                                      uint32_t token,
+                                      const char **text,
+                                      size_t *text_length,
+                                      loquat_error **error);
+
+/** Ends the stream and stores the rest: U+FFFD where the tokens ended inside a character. The stream can then be used afresh. */
+LOQUAT_MUST_USE
+loquat_status loquat_detokenizer_finish(struct loquat_detokenizer *detokenizer,
+                                        const char **text,
+                                        size_t *text_length,
+                                        loquat_error **error);
+
+/* ===========================================================================
+ * Chat
+ *
+ * Messages, and the prompt that the model's own template makes of them.
+ * ======================================================================== */
+
+/**
+ * A list of messages with the template of a model, each with a role ("system", "user", "assistant", whatever the template knows) and a
+ * text.
+ */
+typedef struct loquat_chat loquat_chat;
+
+/**
+ * A new empty list for a model. Free it with loquat_chat_free.
+ *
+ * LOQUAT_INVALID_ARGUMENT for a model without a template; LOQUAT_TEMPLATE for a template that can't be parsed.
+ */
+LOQUAT_MUST_USE loquat_status loquat_chat_new(const loquat_model *model, struct loquat_chat **chat, loquat_error **error);
+
+/** Frees a list. NULL is fine. */
+void loquat_chat_free(struct loquat_chat *chat);
+
+/** Adds a message at the end. Both texts are copied. */
+LOQUAT_MUST_USE
+loquat_status loquat_chat_add(struct loquat_chat *chat,
+                              const char *role,
+                              size_t role_length,
+                              const char *content,
+                              size_t content_length,
+                              loquat_error **error);
+
+/** Removes all messages. */
+LOQUAT_MUST_USE loquat_status loquat_chat_clear(struct loquat_chat *chat, loquat_error **error);
+
+/**
+ * Fills `prompt` with the messages as the template writes them; `generation_prompt` is 1 to end with the beginning of the assistant's
+ * turn, else 0. Give the result to loquat_session_append_text with LOQUAT_PARSE_SPECIAL.
+ *
+ * LOQUAT_BUFFER_TOO_SMALL; LOQUAT_TEMPLATE where the template raises an exception (its message is the error's).
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_chat_render(const struct loquat_chat *chat,
+                                 uint32_t generation_prompt,
+                                 char *prompt,
+                                 size_t capacity,
+                                 size_t *prompt_length,
+                                 loquat_error **error);
+
+/* ===========================================================================
  * Session options
  *
  * What can be chosen when a session is made: context, cache, sampling, and where a turn ends.
@@ -782,6 +945,12 @@ loquat_status loquat_session_options_set_ignore_end(struct loquat_session_option
                                                     uint32_t ignore,
                                                     loquat_error **error);
 
+/** 1 to have special tokens appear in the text as they are written ("<|im_end|>"); default 0, they are left out. */
+LOQUAT_MUST_USE
+loquat_status loquat_session_options_set_show_special(struct loquat_session_options *options,
+                                                      uint32_t show,
+                                                      loquat_error **error);
+
 /**
  * 1 to keep the logits of every prompt position, not only of the last; default 0. Costs vocabulary size × 4 bytes of memory for each
  * token of a batch.
@@ -795,7 +964,7 @@ loquat_status loquat_session_options_set_all_logits(struct loquat_session_option
  * Sets an option by name, for configuration files and for what has no function of its own.
  *
  * "context", "batch", "kv_type" ("f16", "bf16", "f32"), "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty",
- * "frequency_penalty", "penalty_window", "seed", "max_tokens", "stop" (adds one), "ignore_end", "all_logits".
+ * "frequency_penalty", "penalty_window", "seed", "max_tokens", "stop" (adds one), "ignore_end", "show_special", "all_logits".
  * LOQUAT_UNKNOWN_OPTION for another key.
  */
 LOQUAT_MUST_USE
@@ -827,20 +996,20 @@ loquat_status loquat_session_options_set(struct loquat_session_options *options,
 /** One conversation. It keeps its model, and all memory that a step touches, from its creation on. */
 typedef struct loquat_session loquat_session;
 
-/** What a step did. Fields that the status does not name are zero. */
+/** What a step did. */
 typedef struct loquat_event {
     /** Set by the caller to sizeof(loquat_event). */
     uint32_t struct_size;
-    /** LOQUAT_TOKEN: the id of the token. */
+    /** The token that was generated: with LOQUAT_TOKEN, and with LOQUAT_DONE where a token ended the turn. Else LOQUAT_NO_TOKEN. */
     uint32_t token;
     /**
-     * LOQUAT_TOKEN, LOQUAT_DONE: what this step adds to the text, whole UTF-8 characters, perhaps none. Not NUL-terminated. Lives until the
-     * next call that takes the session as `loquat_session *`.
+     * What this step adds to the text: whole UTF-8 characters, perhaps none. Text that may be the beginning of a stop string is held back until
+     * that is decided. Never NULL, not NUL-terminated. Lives until the next call that takes the session as `loquat_session *`.
      */
     const char *text;
     /** The length of `text` in bytes. */
     uint64_t text_length;
-    /** LOQUAT_DONE: a LOQUAT_REASON_ number. */
+    /** With LOQUAT_DONE: a LOQUAT_REASON_ number. Else 0. */
     uint32_t reason;
     /** The number of tokens in the context after this step. */
     uint32_t position;
@@ -863,6 +1032,19 @@ loquat_status loquat_session_new(const loquat_model *model,
 
 /** Frees a session and its memory. NULL is fine. */
 void loquat_session_free(struct loquat_session *session);
+
+/**
+ * Appends the tokens of a text to the prompt. `flags`: LOQUAT_ADD_SPECIAL (right for the first text of a conversation that no chat
+ * template made), LOQUAT_PARSE_SPECIAL. Nothing is computed yet: that is the steps' work. Begins a new turn.
+ *
+ * LOQUAT_CONTEXT_FULL where the tokens do not fit; none is appended then.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_session_append_text(struct loquat_session *session,
+                                         const char *text,
+                                         size_t text_length,
+                                         uint32_t flags,
+                                         loquat_error **error);
 
 /**
  * Appends tokens to the prompt. Nothing is computed yet: that is the steps' work. Begins a new turn.

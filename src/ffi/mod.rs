@@ -8,6 +8,7 @@
 
 mod buffer;
 mod call;
+pub mod chat;
 pub mod error;
 mod handle;
 pub mod metadata;
@@ -21,4 +22,5 @@ pub mod session_options;
 mod settings;
 pub mod status;
 pub mod tensors;
+pub mod tokenizer;
 pub mod version;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::base::SharedBytes;
 use crate::format::{Access, TensorInfo};
 use crate::model::{LoadOptions, Model, ModelConfig};
+use crate::tokenizer::Tokenizer;
 
 use super::buffer::{self, Buffer, Versioned, VersionedOut};
 use super::call::{Failure, call};
@@ -286,16 +287,17 @@ pub unsafe extern "C" fn loquat_model_get_info(
             let tensors = model.tensors();
             let config = model.config().ok();
             let size = |get: fn(&ModelConfig) -> usize| config.map_or(u32::MAX, |config| get(config) as u32);
+            let token = |get: fn(&Tokenizer) -> Option<u32>| model.tokenizer().ok().and_then(get).unwrap_or(LOQUAT_NO_TOKEN);
             out.set(loquat_model_info {
                 struct_size: 0,
-                vocab_size: model.vocab_size().map_or(u32::MAX, |n| n as u32),
+                vocab_size: model.vocab_size().map_or_else(|_| model.tokenizer().map_or(u32::MAX, Tokenizer::vocab_size), |n| n as u32),
                 context_length: size(|config| config.context_length),
                 layers: size(|config| config.block_count),
                 embedding_length: size(|config| config.embedding_length),
                 heads: size(|config| config.head_count),
                 kv_heads: size(|config| config.head_count_kv),
-                bos_token: LOQUAT_NO_TOKEN,
-                eos_token: LOQUAT_NO_TOKEN,
+                bos_token: token(Tokenizer::bos),
+                eos_token: token(Tokenizer::eos),
                 has_weights: u32::from(config.is_some()),
                 parameters: tensors.iter().map(TensorInfo::elements).sum(),
                 tensor_bytes: tensors.iter().map(|tensor| tensor.data.len() as u64).sum(),

@@ -11,9 +11,10 @@ use super::buffer::{self, Buffer, Out, Versioned, VersionedOut};
 use super::call::call;
 use super::error::loquat_error;
 use super::handle::{self, Opaque};
-use super::model::loquat_model;
+use super::model::{LOQUAT_NO_TOKEN, loquat_model};
 use super::session_options::loquat_session_options;
 use super::status::{LOQUAT_CANCELLED, LOQUAT_DONE, LOQUAT_NOT_FOUND, LOQUAT_OK, LOQUAT_PENDING, LOQUAT_TOKEN, loquat_status};
+use super::tokenizer::encode_options;
 
 /// One conversation. It keeps its model, and all memory that a step touches, from its creation on.
 pub struct loquat_session {
@@ -42,20 +43,20 @@ pub const LOQUAT_REASON_LIMIT: u32 = 3;
 /// Why a turn is over: the context is full.
 pub const LOQUAT_REASON_CONTEXT: u32 = 4;
 
-/// What a step did. Fields that the status does not name are zero.
+/// What a step did.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct loquat_event {
     /// Set by the caller to sizeof(loquat_event).
     pub struct_size: u32,
-    /// LOQUAT_TOKEN: the id of the token.
+    /// The token that was generated: with LOQUAT_TOKEN, and with LOQUAT_DONE where a token ended the turn. Else LOQUAT_NO_TOKEN.
     pub token: u32,
-    /// LOQUAT_TOKEN, LOQUAT_DONE: what this step adds to the text, whole UTF-8 characters, perhaps none. Not NUL-terminated. Lives until the
-    /// next call that takes the session as `loquat_session *`.
+    /// What this step adds to the text: whole UTF-8 characters, perhaps none. Text that may be the beginning of a stop string is held back until
+    /// that is decided. Never NULL, not NUL-terminated. Lives until the next call that takes the session as `loquat_session *`.
     pub text: *const c_char,
     /// The length of `text` in bytes.
     pub text_length: u64,
-    /// LOQUAT_DONE: a LOQUAT_REASON_ number.
+    /// With LOQUAT_DONE: a LOQUAT_REASON_ number. Else 0.
     pub reason: u32,
     /// The number of tokens in the context after this step.
     pub position: u32,
@@ -100,6 +101,33 @@ pub unsafe extern "C" fn loquat_session_new(
 pub unsafe extern "C" fn loquat_session_free(session: *mut loquat_session) {
     // SAFETY: as above.
     unsafe { handle::free(session) }
+}
+
+/// Appends the tokens of a text to the prompt. `flags`: LOQUAT_ADD_SPECIAL (right for the first text of a conversation that no chat
+/// template made), LOQUAT_PARSE_SPECIAL. Nothing is computed yet: that is the steps' work. Begins a new turn.
+///
+/// LOQUAT_CONTEXT_FULL where the tokens do not fit; none is appended then.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn loquat_session_append_text(
+    session: *mut loquat_session,
+    text: *const c_char,
+    text_length: usize,
+    flags: u32,
+    error: *mut *mut loquat_error,
+) -> loquat_status {
+    // SAFETY: as above.
+    unsafe {
+        call(error, || {
+            let options = encode_options(flags)?;
+            let text = buffer::text(text, text_length, "text")?;
+            let mut session = handle::exclusive(session)?;
+            let mut tokens = Vec::new();
+            session.model().tokenizer()?.encode(text, options, &mut tokens)?;
+            session.append(&tokens)?;
+            Ok(LOQUAT_OK)
+        })
+    }
 }
 
 /// Appends tokens to the prompt. Nothing is computed yet: that is the steps' work. Begins a new turn.
@@ -162,19 +190,18 @@ pub unsafe extern "C" fn loquat_session_step(
         call(error, || {
             let out = VersionedOut::new(event, "event")?;
             let mut session = handle::exclusive(session)?;
-            let (status, id, reason) = match session.step(budget_ns)? {
-                Step::Pending => (LOQUAT_PENDING, 0, 0),
-                Step::Token { id } => (LOQUAT_TOKEN, id, 0),
-                Step::Done { reason, token } => (LOQUAT_DONE, token.unwrap_or(0), reason_number(reason)),
-                Step::Cancelled => (LOQUAT_CANCELLED, 0, 0),
+            let (status, token, reason) = match session.step(budget_ns)? {
+                Step::Pending => (LOQUAT_PENDING, None, 0),
+                Step::Token { id } => (LOQUAT_TOKEN, Some(id), 0),
+                Step::Done { reason, token } => (LOQUAT_DONE, token, reason_number(reason)),
+                Step::Cancelled => (LOQUAT_CANCELLED, None, 0),
             };
             let text = session.text();
-            let (text, text_length) = (text.as_ptr().cast::<c_char>(), text.len() as u64);
             out.set(loquat_event {
                 struct_size: 0,
-                token: id,
-                text,
-                text_length,
+                token: token.unwrap_or(LOQUAT_NO_TOKEN),
+                text: if text.is_empty() { c"".as_ptr() } else { text.as_ptr().cast() },
+                text_length: text.len() as u64,
                 reason,
                 position: session.position() as u32,
                 progress: session.progress(),

@@ -283,6 +283,23 @@ pub unsafe extern "C" fn loquat_session_options_set_ignore_end(
     }
 }
 
+/// 1 to have special tokens appear in the text as they are written ("<|im_end|>"); default 0, they are left out.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn loquat_session_options_set_show_special(
+    options: *mut loquat_session_options,
+    show: u32,
+    error: *mut *mut loquat_error,
+) -> loquat_status {
+    // SAFETY: as above.
+    unsafe {
+        settings::change(options, error, |options| {
+            options.show_special = settings::flag("show", show)?;
+            Ok(())
+        })
+    }
+}
+
 /// 1 to keep the logits of every prompt position, not only of the last; default 0. Costs vocabulary size × 4 bytes of memory for each
 /// token of a batch.
 #[unsafe(no_mangle)]
@@ -304,7 +321,7 @@ pub unsafe extern "C" fn loquat_session_options_set_all_logits(
 /// Sets an option by name, for configuration files and for what has no function of its own.
 ///
 /// "context", "batch", "kv_type" ("f16", "bf16", "f32"), "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty",
-/// "frequency_penalty", "penalty_window", "seed", "max_tokens", "stop" (adds one), "ignore_end", "all_logits".
+/// "frequency_penalty", "penalty_window", "seed", "max_tokens", "stop" (adds one), "ignore_end", "show_special", "all_logits".
 /// LOQUAT_UNKNOWN_OPTION for another key.
 #[unsafe(no_mangle)]
 #[must_use]
@@ -341,6 +358,7 @@ fn set_by_name(options: &mut SessionOptions, key: &str, value: &str) -> Result<(
         "max_tokens" => options.max_tokens = Some(settings::number(key, value)?),
         "stop" => options.stop.push(value.as_bytes().to_vec()),
         "ignore_end" => options.ignore_eog = settings::switch(key, value)?,
+        "show_special" => options.show_special = settings::switch(key, value)?,
         "all_logits" => options.all_logits = settings::switch(key, value)?,
         _ => return Err(settings::unknown("session", key)),
     }

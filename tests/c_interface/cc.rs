@@ -19,6 +19,17 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// Compares `now` with `tests/snapshots/NAME`, a record of something that must not change by accident. LOQUAT_UPDATE_SNAPSHOTS=1 in the
+/// environment writes it instead.
+pub fn snapshot(name: &str, now: &str) {
+    let path = root().join("tests/snapshots").join(name);
+    if std::env::var_os("LOQUAT_UPDATE_SNAPSHOTS").is_some_and(|value| value == "1") {
+        std::fs::write(&path, now).unwrap();
+    }
+    let recorded = std::fs::read_to_string(&path).unwrap_or_default().replace("\r\n", "\n");
+    assert!(recorded == now, "{} differs; it would now be:\n{now}", path.display());
+}
+
 /// A folder for what a test makes; `name` keeps tests apart.
 pub fn scratch(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -95,6 +106,20 @@ pub fn build_program(name: &str, sources: &[PathBuf], flags: &[&str]) -> PathBuf
     program
 }
 
+/// Whether C programs can be linked with the library of this build and run; prints the reason where not.
+pub fn can_run_c() -> bool {
+    if !cfg!(target_os = "linux") {
+        eprintln!("skipped: the C programs are linked and run on Linux only");
+        return false;
+    }
+    let emulated = format!("CARGO_TARGET_{}_UNKNOWN_LINUX_GNU_RUNNER", std::env::consts::ARCH.to_uppercase());
+    if std::env::var_os(emulated).is_some() {
+        eprintln!("skipped: a cross build; the C compiler here makes programs for another machine");
+        return false;
+    }
+    true
+}
+
 /// Builds `tests/c/NAME.c` and runs it as `check` says, in the folder of the crate. A status that is not 0 fails the test.
 pub fn run_program(name: &str, check: Check) {
     run_source(name, &root().join(format!("tests/c/{name}.c")), check);
@@ -108,12 +133,7 @@ pub fn run_text(name: &str, text: &str, check: Check) -> Option<String> {
 }
 
 fn run_source(name: &str, source: &Path, check: Check) -> Option<String> {
-    if !cfg!(target_os = "linux") || cfg!(not(any(target_arch = "x86_64", target_arch = "aarch64"))) {
-        eprintln!("skipped: the C programs are linked and run on Linux only");
-        return None;
-    }
-    if std::env::var_os("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER").is_some() {
-        eprintln!("skipped: a cross build; the C compiler here makes programs for another machine");
+    if !can_run_c() {
         return None;
     }
     let mut flags = Vec::new();

@@ -3,9 +3,11 @@
 //!
 //! Needs a C compiler (`CC`, or `cc`); what else is missing is skipped with a printed reason.
 
-mod support;
+mod cc;
+mod examples;
+mod layout;
 
-use support::cc::{self, Check};
+use cc::Check;
 
 /// The header that `build.rs` made from the sources of this build.
 const GENERATED: &str = include_str!(concat!(env!("OUT_DIR"), "/loquat.h"));
@@ -49,7 +51,7 @@ fn only_the_declared_symbols_are_exported() {
     let declared = cc::declared_functions(GENERATED);
     let exported = cc::exported_symbols();
     assert_eq!(exported, declared, "left: exported by the shared library; right: declared in the header");
-    support::snapshot("symbols.txt", &exported.iter().map(|name| format!("{name}\n")).collect::<String>());
+    cc::snapshot("symbols.txt", &exported.iter().map(|name| format!("{name}\n")).collect::<String>());
 }
 
 #[test]
@@ -94,7 +96,7 @@ fn every_function_survives_null_everywhere() {
 #[test]
 fn every_function_refuses_memory_that_is_no_handle() {
     // These make something out of nothing, so there is nothing to refuse.
-    let makers = ["loquat_runtime_options_new", "loquat_model_options_new", "loquat_session_options_new", "loquat_chat_new"];
+    let makers = ["loquat_runtime_options_new", "loquat_model_options_new", "loquat_session_options_new"];
     let text = call_everything(&makers, |ty| match ty {
         "loquat_error **" => "&error",
         ty if ty.contains('*') => "(void *)junk",
@@ -124,8 +126,8 @@ fn layout_in_c() -> Option<String> {
 #[cfg(target_pointer_width = "64")]
 fn structs_have_the_recorded_layout_in_c_and_in_rust() {
     let Some(in_c) = layout_in_c() else { return };
-    support::snapshot("layout-64bit.txt", &in_c);
-    assert_eq!(support::layout::in_rust(), in_c, "left: Rust; right: C");
+    cc::snapshot("layout-64bit.txt", &in_c);
+    assert_eq!(layout::in_rust(), in_c, "left: Rust; right: C");
 }
 
 /// One test per program of `tests/c`, run in every way that this machine has.
@@ -149,4 +151,4 @@ macro_rules! programs {
     )*};
 }
 
-programs!(errors, model, session, unload);
+programs!(errors, model, session, text, unload);

@@ -1,0 +1,306 @@
+/* Prefill and decode speed with their spread. */
+#include "common.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static const char HELP[] =
+    "Usage: bench_stats [options]\n"
+    "Measures how fast a prompt is processed and tokens are generated. One repeat: with DEPTH tokens in the context, append a prompt, wait for\n"
+    "the first token, generate the rest, forget both. One repeat for warming up is not counted. Greedy, past end-of-generation tokens.\n\n"
+    "  -p N        tokens of the prompt (default: 512; 0: measure generation only)\n"
+    "  -n N        tokens that are generated (default: 128; 0: measure the prompt only)\n"
+    "  -r REPEATS  how often (default: 5)\n"
+    "  -d DEPTH    tokens in the context before (default: 0)\n"
+    "  --json      print JSON instead of a table\n";
+
+struct plan {
+    uint32_t prompt, generate, repeats, depth;
+};
+
+/* The values of one figure, in the order in which they were measured. */
+struct series {
+    double *values;
+    size_t count;
+};
+
+struct result {
+    struct series prefill_tok_s, decode_tok_s, ttft_ms, itl_ms;
+};
+
+static void add(struct series *series, double value) {
+    series->values[series->count++] = value;
+}
+
+static int ascending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Percentile by nearest rank of sorted values: number ceil(n p / 100), counted from 1. `per_mille` is 10 p. */
+static double percentile(const double *sorted, size_t count, uint32_t per_mille) {
+    if (count == 0) {
+        return NAN;
+    }
+    size_t rank = (count * per_mille + 999) / 1000;
+    return sorted[rank ? rank - 1 : 0];
+}
+
+static double *sorted_copy(const struct series *series) {
+    double *sorted = allocate(series->count * sizeof *sorted);
+    memcpy(sorted, series->values, series->count * sizeof *sorted);
+    qsort(sorted, series->count, sizeof *sorted, ascending);
+    return sorted;
+}
+
+static double mean(const struct series *series) {
+    double sum = 0;
+    for (size_t i = 0; i < series->count; i++) {
+        sum += series->values[i];
+    }
+    return series->count ? sum / (double)series->count : NAN;
+}
+
+/* Sample standard deviation. */
+static double deviation(const struct series *series) {
+    double centre = mean(series), sum = 0;
+    for (size_t i = 0; i < series->count; i++) {
+        sum += (series->values[i] - centre) * (series->values[i] - centre);
+    }
+    return series->count > 1 ? sqrt(sum / (double)(series->count - 1)) : NAN;
+}
+
+/* Steps until a token or the end of the turn. */
+static loquat_status step(loquat_session *session) {
+    loquat_error *error = NULL;
+    loquat_event event = {.struct_size = sizeof event};
+    return check(loquat_session_step(session, UINT64_MAX, &event, &error), &error);
+}
+
+/* Appends `count` tokens from the middle of the vocabulary, always the same ones for a position. */
+static void append(loquat_session *session, uint32_t first, uint32_t count, uint32_t vocab_size) {
+    loquat_error *error = NULL;
+    uint32_t *tokens = allocate(count * sizeof *tokens);
+    for (uint32_t i = 0; i < count; i++) {
+        tokens[i] = vocab_size / 4 + (uint32_t)((uint64_t)(first + i) * 7919 % (vocab_size / 2 + 1));
+    }
+    check(loquat_session_append_tokens(session, tokens, count, &error), &error);
+    free(tokens);
+}
+
+static void repeat(loquat_session *session, const struct plan *plan, uint32_t vocab_size, struct result *result) {
+    loquat_error *error = NULL;
+    check(loquat_session_reset(session, &error), &error);
+    /* The context before: processed, nothing generated. Without a prompt its last token is what generation goes on from. */
+    uint32_t before = plan->depth ? plan->depth : plan->prompt ? 0 : 1;
+    check(loquat_session_set_max_tokens(session, 0, &error), &error);
+    if (before) {
+        append(session, 0, before, vocab_size);
+        step(session);
+    }
+    uint32_t tokens = plan->generate ? plan->generate : 1;
+    check(loquat_session_set_max_tokens(session, tokens, &error), &error);
+    double start = seconds();
+    append(session, before, plan->prompt, vocab_size);
+    step(session);
+    double first = seconds(), last = first;
+    if (plan->prompt) {
+        add(&result->ttft_ms, (first - start) * 1e3);
+        add(&result->prefill_tok_s, plan->prompt / (first - start));
+    }
+    for (uint32_t i = 1; i < tokens; i++) {
+        step(session);
+        double now = seconds();
+        add(&result->itl_ms, (now - last) * 1e3);
+        last = now;
+    }
+    if (tokens > 1) {
+        add(&result->decode_tok_s, (tokens - 1) / (last - first));
+    }
+}
+
+static const struct {
+    const char *name;
+    uint32_t per_mille;
+    size_t least; /* values that it takes for one to lie beyond */
+} PERCENTILES[] = {{"p50", 500, 2}, {"p95", 950, 20}, {"p99", 990, 100}, {"p99_9", 999, 1000}};
+
+static void json_series(const char *name, const struct series *series, int samples) {
+    double *sorted = sorted_copy(series);
+    printf("\"%s\":{\"n\":%zu,\"median\":", name, series->count);
+    json_number(stdout, percentile(sorted, series->count, 500));
+    fputs(",\"min\":", stdout);
+    json_number(stdout, percentile(sorted, series->count, 0));
+    fputs(",\"max\":", stdout);
+    json_number(stdout, percentile(sorted, series->count, 1000));
+    fputs(",\"mean\":", stdout);
+    json_number(stdout, mean(series));
+    fputs(",\"std\":", stdout);
+    json_number(stdout, deviation(series));
+    for (size_t i = 0; i < sizeof PERCENTILES / sizeof *PERCENTILES; i++) {
+        printf(",\"%s\":", PERCENTILES[i].name);
+        json_number(stdout, percentile(sorted, series->count, PERCENTILES[i].per_mille));
+    }
+    fputs(",\"resolved\":{", stdout);
+    for (size_t i = 0; i < sizeof PERCENTILES / sizeof *PERCENTILES; i++) {
+        printf("%s\"%s\":%s", i ? "," : "", PERCENTILES[i].name, series->count >= PERCENTILES[i].least ? "true" : "false");
+    }
+    fputs("}", stdout);
+    if (samples) {
+        fputs(",\"samples\":[", stdout);
+        for (size_t i = 0; i < series->count; i++) {
+            fputs(i ? "," : "", stdout);
+            json_number(stdout, series->values[i]);
+        }
+        fputs("]", stdout);
+    }
+    fputs("}", stdout);
+    free(sorted);
+}
+
+static void table_row(const char *name, const struct series *series) {
+    double *sorted = sorted_copy(series);
+    if (series->count) {
+        printf("%-16s %7zu", name, series->count);
+        const uint32_t columns[] = {500, 0, 1000, 950, 990};
+        for (size_t i = 0; i < sizeof columns / sizeof *columns; i++) {
+            printf(" %11.3f", percentile(sorted, series->count, columns[i]));
+        }
+        printf(" %11.3f\n", mean(series));
+    }
+    free(sorted);
+}
+
+/* What the figures are figures of. */
+struct setting {
+    char model[256], isa[32];
+    size_t model_length, isa_length;
+    uint32_t threads;
+    double load_ms;
+};
+
+static struct setting describe(const loquat_runtime *runtime, const loquat_model *model, double load_ms) {
+    loquat_error *error = NULL;
+    struct setting setting = {.load_ms = load_ms};
+    check(loquat_model_description(model, setting.model, sizeof setting.model, &setting.model_length, &error), &error);
+    check(loquat_runtime_isa(runtime, setting.isa, sizeof setting.isa, &setting.isa_length, &error), &error);
+    check(loquat_runtime_threads(runtime, &setting.threads, &error), &error);
+    if (setting.model_length > sizeof setting.model) {
+        setting.model_length = 0;
+    }
+    return setting;
+}
+
+static void print_json(const struct setting *setting, const struct plan *plan, const struct result *result) {
+    char date[32];
+    time_t now = time(NULL);
+    strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", gmtime(&now));
+    uint64_t peak = peak_rss_bytes();
+    fputs("{\"schema\":1,\"model\":", stdout);
+    json_text(stdout, setting->model, setting->model_length);
+    printf(",\"threads\":%u,\"isa\":", setting->threads);
+    json_text(stdout, setting->isa, setting->isa_length);
+    printf(",\"version\":\"%s\",\"time\":\"%s\",\"prompt\":%u,\"generate\":%u,\"depth\":%u,\"repeats\":%u,\"load_ms\":%.3f,\"peak_rss_bytes\":",
+           loquat_version(), date, plan->prompt, plan->generate, plan->depth, plan->repeats, setting->load_ms);
+    if (peak) {
+        printf("%llu,", (unsigned long long)peak);
+    } else {
+        fputs("null,", stdout);
+    }
+    json_series("prefill_tok_s", &result->prefill_tok_s, 1);
+    putchar(',');
+    json_series("decode_tok_s", &result->decode_tok_s, 1);
+    putchar(',');
+    json_series("ttft_ms", &result->ttft_ms, 1);
+    putchar(',');
+    json_series("itl_ms", &result->itl_ms, 0);
+    puts("}");
+}
+
+static void print_table(const struct setting *setting, const struct plan *plan, const struct result *result) {
+    printf("%.*s\nloquat %s, %u threads, %.*s; prompt %u, generated %u, depth %u; loaded in %.1f ms\n\n", (int)setting->model_length,
+           setting->model, loquat_version(), setting->threads, (int)setting->isa_length, setting->isa, plan->prompt, plan->generate,
+           plan->depth, setting->load_ms);
+    printf("%-16s %7s %11s %11s %11s %11s %11s %11s\n", "", "n", "median", "min", "max", "p95", "p99", "mean");
+    table_row("prefill tok/s", &result->prefill_tok_s);
+    table_row("decode tok/s", &result->decode_tok_s);
+    table_row("first token ms", &result->ttft_ms);
+    table_row("inter-token ms", &result->itl_ms);
+}
+
+int main(int argc, char **argv) {
+    begin(argc, argv, HELP);
+    struct common common = {NULL, 0, 0};
+    struct plan plan = {512, 128, 5, 0};
+    int json = 0;
+    for (int i = 1; i < argc; i++) {
+        if (common_option(&common, argc, argv, &i)) {
+            continue;
+        } else if (strcmp(argv[i], "-p") == 0) {
+            plan.prompt = (uint32_t)number_value(argc, argv, &i, 0, 1 << 20);
+        } else if (strcmp(argv[i], "-n") == 0) {
+            plan.generate = (uint32_t)number_value(argc, argv, &i, 0, 1 << 20);
+        } else if (strcmp(argv[i], "-r") == 0) {
+            plan.repeats = (uint32_t)number_value(argc, argv, &i, 1, 100000);
+        } else if (strcmp(argv[i], "-d") == 0) {
+            plan.depth = (uint32_t)number_value(argc, argv, &i, 0, 1 << 20);
+        } else if (strcmp(argv[i], "--json") == 0) {
+            json = 1;
+        } else {
+            bad_usage("unknown option %s", argv[i]);
+        }
+    }
+    if (!plan.prompt && !plan.generate) {
+        bad_usage("-p and -n are both 0: nothing to measure");
+    }
+
+    loquat_error *error = NULL;
+    loquat_session_options *options = NULL;
+    loquat_session *session = NULL;
+    loquat_model_info info = {.struct_size = sizeof info};
+    double start = seconds();
+    loquat_runtime *runtime = open_runtime(&common);
+    loquat_model *model = open_model(&common, runtime, 0);
+    double load_ms = (seconds() - start) * 1e3;
+    uint32_t needed = plan.depth + plan.prompt + plan.generate + 1;
+    check(loquat_model_get_info(model, &info, &error), &error);
+    check(loquat_session_options_new(&options, &error), &error);
+    check(loquat_session_options_set_context(options, common.context > needed ? common.context : needed, &error), &error);
+    check(loquat_session_options_set_ignore_end(options, 1, &error), &error);
+    check(loquat_session_new(model, options, &session, &error), &error);
+
+    struct result result = {{NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}};
+    struct series *all[] = {&result.prefill_tok_s, &result.decode_tok_s, &result.ttft_ms, &result.itl_ms};
+    for (size_t i = 0; i < 4; i++) {
+        all[i]->values = allocate(((size_t)plan.repeats + 1) * (plan.generate + 1) * sizeof(double));
+    }
+    for (uint32_t i = 0; i <= plan.repeats; i++) {
+        if (stderr_is_terminal()) {
+            fprintf(stderr, "\r%u of %u", i, plan.repeats);
+        }
+        repeat(session, &plan, info.vocab_size, &result);
+        for (size_t k = 0; i == 0 && k < 4; k++) {
+            all[k]->count = 0; /* the warm-up */
+        }
+    }
+    if (stderr_is_terminal()) {
+        fputs("\r                    \r", stderr);
+    }
+
+    struct setting setting = describe(runtime, model, load_ms);
+    if (json) {
+        print_json(&setting, &plan, &result);
+    } else {
+        print_table(&setting, &plan, &result);
+    }
+    for (size_t i = 0; i < 4; i++) {
+        free(all[i]->values);
+    }
+    loquat_session_free(session);
+    loquat_session_options_free(options);
+    loquat_model_free(model);
+    loquat_runtime_free(runtime);
+    return fflush(stdout) == 0 ? 0 : 1;
+}

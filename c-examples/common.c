@@ -1,0 +1,251 @@
+/* What the example programs share: arguments, files, time, errors. */
+#define _POSIX_C_SOURCE 200809L
+#define _DEFAULT_SOURCE
+#define _DARWIN_C_SOURCE
+
+#include "common.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef _WIN32
+#include <fcntl.h>
+#include <io.h>
+#include <windows.h>
+#include <psapi.h>
+#else
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+#endif
+
+#ifndef DEMO_MODEL
+#define DEMO_MODEL "models/emberfield-3m-q8_0.gguf"
+#endif
+
+static const char *program = "example";
+
+static void say(const char *format, va_list arguments) {
+    fflush(stdout);
+    fprintf(stderr, "%s: ", program);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+}
+
+void fail(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    say(format, arguments);
+    va_end(arguments);
+    exit(1);
+}
+
+void bad_usage(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    say(format, arguments);
+    va_end(arguments);
+    fprintf(stderr, "Try '%s --help'.\n", program);
+    exit(2);
+}
+
+loquat_status check(loquat_status status, loquat_error *const *error) {
+    if (status < 0) {
+        fail("%s", *error ? loquat_error_message(*error) : loquat_status_name(status));
+    }
+    return status;
+}
+
+void begin(int argc, char **argv, const char *help) {
+    if (argc > 0) {
+        const char *slash = strrchr(argv[0], '/');
+        program = slash ? slash + 1 : argv[0];
+    }
+#ifdef _WIN32
+    _setmode(_fileno(stdout), _O_BINARY);
+    SetConsoleOutputCP(CP_UTF8);
+#endif
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            fputs(help, stdout);
+            fputs("  -m MODEL    a GGUF file (default: the demo model)\n"
+                  "  -t THREADS  threads that compute (default: one for each core)\n"
+                  "  -c CONTEXT  tokens that the context holds (default: the model's)\n"
+                  "  --help      this text\n",
+                  stdout);
+            exit(0);
+        }
+    }
+}
+
+int common_option(struct common *options, int argc, char **argv, int *at) {
+    const char *name = argv[*at];
+    if (strcmp(name, "-m") == 0) {
+        options->model = text_value(argc, argv, at);
+    } else if (strcmp(name, "-t") == 0) {
+        options->threads = (uint32_t)number_value(argc, argv, at, 1, 1024);
+    } else if (strcmp(name, "-c") == 0) {
+        options->context = (uint32_t)number_value(argc, argv, at, 1, UINT32_MAX);
+    } else {
+        return 0;
+    }
+    return 1;
+}
+
+const char *text_value(int argc, char **argv, int *at) {
+    if (*at + 1 >= argc) {
+        bad_usage("%s wants a value", argv[*at]);
+    }
+    return argv[++*at];
+}
+
+uint64_t number_value(int argc, char **argv, int *at, uint64_t least, uint64_t most) {
+    const char *name = argv[*at], *text = text_value(argc, argv, at);
+    char *end = NULL;
+    errno = 0;
+    unsigned long long number = strtoull(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end || errno || number < least || number > most) {
+        bad_usage("%s %s: wants a whole number from %llu to %llu", name, text, (unsigned long long)least, (unsigned long long)most);
+    }
+    return number;
+}
+
+float float_value(int argc, char **argv, int *at) {
+    const char *name = argv[*at], *text = text_value(argc, argv, at);
+    char *end = NULL;
+    float number = strtof(text, &end);
+    if (end == text || *end || !isfinite(number)) {
+        bad_usage("%s %s: wants a number", name, text);
+    }
+    return number;
+}
+
+void *allocate(size_t bytes) {
+    void *memory = malloc(bytes ? bytes : 1);
+    if (!memory) {
+        fail("out of memory (%zu bytes)", bytes);
+    }
+    return memory;
+}
+
+struct bytes read_file(const char *path) {
+    int standard = strcmp(path, "-") == 0;
+    FILE *file = standard ? stdin : fopen(path, "rb");
+    if (!file) {
+        fail("%s: %s", path, strerror(errno));
+    }
+    struct bytes content = {allocate(1 << 16), 0};
+    size_t capacity = 1 << 16, got;
+    while ((got = fread(content.data + content.length, 1, capacity - content.length, file)) > 0) {
+        content.length += got;
+        if (content.length == capacity) {
+            char *larger = realloc(content.data, capacity *= 2);
+            if (!larger) {
+                fail("%s: out of memory", path);
+            }
+            content.data = larger;
+        }
+    }
+    if (ferror(file)) {
+        fail("%s: %s", path, strerror(errno));
+    }
+    if (!standard) {
+        fclose(file);
+    }
+    return content;
+}
+
+loquat_runtime *open_runtime(const struct common *options) {
+    loquat_error *error = NULL;
+    loquat_runtime_options *settings = NULL;
+    loquat_runtime *runtime = NULL;
+    check(loquat_runtime_options_new(&settings, &error), &error);
+    check(loquat_runtime_options_set_threads(settings, options->threads, &error), &error);
+    check(loquat_runtime_new(settings, &runtime, &error), &error);
+    loquat_runtime_options_free(settings);
+    return runtime;
+}
+
+loquat_model *open_model(const struct common *options, const loquat_runtime *runtime, uint32_t vocab_only) {
+    const char *path = options->model ? options->model : DEMO_MODEL;
+    loquat_error *error = NULL;
+    loquat_model_options *settings = NULL;
+    loquat_model *model = NULL;
+    check(loquat_model_options_new(&settings, &error), &error);
+    check(loquat_model_options_set_vocab_only(settings, vocab_only, &error), &error);
+    check(loquat_model_load(runtime, path, strlen(path), settings, &model, &error), &error);
+    loquat_model_options_free(settings);
+    return model;
+}
+
+uint32_t *tokenize(const loquat_model *model, const char *text, size_t length, uint32_t flags, size_t *count) {
+    loquat_error *error = NULL;
+    size_t capacity = length + 2; /* no text has more tokens */
+    uint32_t *tokens = allocate(capacity * sizeof *tokens);
+    check(loquat_model_tokenize(model, text, length, flags, tokens, capacity, count, &error), &error);
+    return tokens;
+}
+
+double seconds(void) {
+#ifdef _WIN32
+    LARGE_INTEGER frequency, now;
+    QueryPerformanceFrequency(&frequency);
+    QueryPerformanceCounter(&now);
+    return (double)now.QuadPart / (double)frequency.QuadPart;
+#else
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+#endif
+}
+
+uint64_t peak_rss_bytes(void) {
+#ifdef _WIN32
+    PROCESS_MEMORY_COUNTERS counters;
+    return K32GetProcessMemoryInfo(GetCurrentProcess(), &counters, sizeof counters) ? counters.PeakWorkingSetSize : 0;
+#else
+    struct rusage usage;
+    if (getrusage(RUSAGE_SELF, &usage) != 0) {
+        return 0;
+    }
+#ifdef __APPLE__
+    return (uint64_t)usage.ru_maxrss;
+#else
+    return (uint64_t)usage.ru_maxrss * 1024;
+#endif
+#endif
+}
+
+int stderr_is_terminal(void) {
+#ifdef _WIN32
+    return _isatty(_fileno(stderr));
+#else
+    return isatty(STDERR_FILENO);
+#endif
+}
+
+void json_text(FILE *out, const char *text, size_t length) {
+    fputc('"', out);
+    for (size_t i = 0; i < length; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if (c == '"' || c == '\\') {
+            fprintf(out, "\\%c", c);
+        } else if (c < 0x20) {
+            fprintf(out, "\\u%04x", c);
+        } else {
+            fputc(c, out);
+        }
+    }
+    fputc('"', out);
+}
+
+void json_number(FILE *out, double number) {
+    if (isfinite(number)) {
+        fprintf(out, "%.4f", number);
+    } else {
+        fputs("null", out);
+    }
+}

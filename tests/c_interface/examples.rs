@@ -1,0 +1,204 @@
+//! The programs of `c-examples`: built by their Makefile against the library of this build, run, and their output compared.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+use super::cc;
+
+/// The folder with the programs, built once per run; `None` where they can't be built here.
+fn programs() -> Option<&'static PathBuf> {
+    static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
+    BUILT
+        .get_or_init(|| {
+            if !cc::can_run_c() {
+                return None;
+            }
+            let (libraries, build) = (cc::library_folder("examples-library"), cc::scratch("examples"));
+            let mut make = Command::new("make");
+            make.arg("-C").arg(cc::root().join("c-examples"));
+            make.arg(format!("BUILD={}", build.display())).arg(format!("LOQUAT_LIB_DIR={}", libraries.display()));
+            if Command::new("make").arg("--version").output().is_err() {
+                eprintln!("skipped: make is not installed");
+                return None;
+            }
+            cc::succeed(&mut make);
+            Some(build)
+        })
+        .as_ref()
+}
+
+/// Runs one of the programs in the folder of the crate.
+fn run(program: &str, arguments: &[&str]) -> Option<Output> {
+    let output = Command::new(programs()?.join(program)).args(arguments).current_dir(cc::root()).output();
+    Some(output.unwrap_or_else(|error| panic!("{program}: {error}")))
+}
+
+/// Standard output of a run that must succeed.
+fn output_of(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = run(program, arguments)?;
+    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Some(String::from_utf8(output.stdout).unwrap())
+}
+
+fn goldens() -> Value {
+    serde_json::from_str(&std::fs::read_to_string(cc::root().join("models/goldens.json")).unwrap()).unwrap()
+}
+
+fn ids(list: &Value) -> String {
+    let ids: Vec<String> = list.as_array().unwrap().iter().map(Value::to_string).collect();
+    ids.join(" ")
+}
+
+/// Prompts whose greedy continuation no rounding of the default model turns: the two best logits stay apart at each step.
+fn sturdy_prompts(goldens: &Value) -> Vec<&Value> {
+    let prompts = goldens["prompts"].as_array().unwrap();
+    let sturdy: Vec<&Value> = prompts.iter().filter(|prompt| prompt["min_gap"].as_f64().unwrap() > 0.07).collect();
+    assert!(sturdy.len() >= 4);
+    sturdy
+}
+
+#[test]
+fn generate_says_what_the_goldens_say() {
+    let goldens = goldens();
+    for prompt in sturdy_prompts(&goldens) {
+        let text = prompt["text"].as_str().unwrap();
+        let Some(got) = output_of("generate", &["-p", text, "-n", "48", "--ids", "--ignore-eos"]) else { return };
+        assert_eq!(got, ids(&prompt["greedy"]) + "\n", "ids of {}", prompt["name"]);
+        let got = output_of("generate", &["-p", text, "-n", "48", "--ignore-eos"]).unwrap();
+        assert_eq!(got, prompt["greedy_text"].as_str().unwrap().to_owned() + "\n", "text of {}", prompt["name"]);
+        if let Some(end) = prompt["eog_at"].as_u64() {
+            let wanted: Vec<&Value> = prompt["greedy"].as_array().unwrap()[..end as usize].iter().collect();
+            let got = output_of("generate", &["-p", text, "-n", "48", "--ids", "-t", "1"]).unwrap();
+            assert_eq!(got.split_whitespace().count(), wanted.len(), "tokens before the end of {}", prompt["name"]);
+        }
+    }
+}
+
+#[test]
+fn generate_writes_logits_and_stats() {
+    let goldens = goldens();
+    let prompt = goldens["prompts"].as_array().unwrap().iter().find(|prompt| prompt["name"] == "chat-story").unwrap();
+    let file = cc::scratch("logits").join("logits.bin");
+    let arguments = ["-m", "models/emberfield-3m-f32.gguf", "-p", prompt["text"].as_str().unwrap(), "-n", "0", "--stats", "--logits"];
+    let arguments: Vec<&str> = arguments.into_iter().chain([file.to_str().unwrap()]).collect();
+    let Some(output) = run("generate", &arguments) else { return };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.stdout, b"\n");
+
+    let stats: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(stats["prompt_tokens"].as_u64().unwrap() as usize, prompt["ids"].as_array().unwrap().len());
+    assert_eq!((stats["tokens"].as_u64(), &stats["decode_tok_s"], &stats["ttft_ms"]), (Some(0), &Value::Null, &Value::Null));
+    assert!(stats["prefill_tok_s"].as_f64().unwrap() > 0.0 && stats["load_ms"].as_f64().unwrap() > 0.0);
+    assert!(stats["peak_rss_bytes"].as_u64().unwrap() > 1 << 20);
+
+    let floats = |bytes: &[u8]| -> Vec<f32> { bytes.as_chunks::<4>().0.iter().map(|x| f32::from_le_bytes(*x)).collect() };
+    let got = floats(&std::fs::read(file).unwrap());
+    let wanted = floats(&std::fs::read(cc::root().join("models/logits/chat-story.npy")).unwrap()[128..]);
+    assert_eq!(got.len(), wanted.len());
+    // The reference keeps keys and values in 64 bits, the example in 16.
+    let worst = got.iter().zip(&wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(worst < 0.02, "a logit is {worst} off");
+}
+
+#[test]
+fn generate_applies_the_chat_template() {
+    let question = "Who sells a rope?";
+    let prompt = format!("<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n");
+    let Some(chat) = output_of("generate", &["--chat", "-p", question]) else { return };
+    assert_eq!(chat, "Odo the merchant sells a rope for 3 coins, in the market square.\n");
+    let file = cc::scratch("prompts").join("prompt.txt");
+    std::fs::write(&file, prompt).unwrap();
+    assert_eq!(output_of("generate", &["-f", file.to_str().unwrap()]).unwrap(), chat);
+    assert_eq!(output_of("generate", &["--chat", "-p", question, "--stop", " sells"]).unwrap(), "Odo the merchant\n");
+    let seeded = |seed| {
+        output_of(
+            "generate",
+            &["--chat", "-p", question, "--temp", "2", "--top-k", "0", "--top-p", "1", "--min-p", "0", "--seed", seed, "-n", "20"],
+        )
+        .unwrap()
+    };
+    assert_eq!(seeded("7"), seeded("7"));
+    assert_ne!(seeded("7"), seeded("8"));
+}
+
+#[test]
+fn tokenize_matches_every_vector_both_ways() {
+    let goldens = goldens();
+    let folder = cc::scratch("texts");
+    for (number, vector) in goldens["tokenizer"].as_array().unwrap().iter().enumerate() {
+        let (text, wanted) = (vector["text"].as_str().unwrap(), ids(&vector["ids"]));
+        let file = folder.join(format!("{number}.txt"));
+        std::fs::write(&file, text).unwrap();
+        let Some(got) = output_of("tokenize", &["-f", file.to_str().unwrap()]) else { return };
+        assert_eq!(got.trim_end_matches('\n'), wanted, "{text:?}");
+        let back = output_of("tokenize", &["--decode", &wanted]).unwrap();
+        assert_eq!(back.strip_suffix('\n').unwrap(), text);
+    }
+    assert_eq!(output_of("tokenize", &["-p", "<|im_end|>"]).unwrap(), "2\n");
+    assert_ne!(output_of("tokenize", &["-p", "<|im_end|>", "--no-special"]).unwrap(), "2\n");
+}
+
+#[test]
+fn bench_stats_counts_what_it_measures() {
+    let Some(text) = output_of("bench_stats", &["-p", "16", "-n", "8", "-r", "3", "-d", "5", "--json", "-t", "2"]) else { return };
+    let json: Value = serde_json::from_str(&text).unwrap();
+    for (name, n) in [("prefill_tok_s", 3), ("decode_tok_s", 3), ("ttft_ms", 3), ("itl_ms", 21)] {
+        let series = &json[name];
+        let figure = |key: &str| series[key].as_f64().unwrap_or_else(|| panic!("{name}.{key}: {series}"));
+        assert_eq!(series["n"], n, "{name}");
+        assert!(0.0 < figure("min") && figure("min") <= figure("median") && figure("median") <= figure("max"), "{series}");
+        assert_eq!(figure("p50"), figure("median"));
+        assert_eq!(series["resolved"]["p99"], false);
+    }
+    assert_eq!((json["threads"].as_u64(), json["version"].as_str()), (Some(2), Some(env!("CARGO_PKG_VERSION"))));
+    assert!(json["model"].as_str().unwrap().contains("emberfield"));
+    let prompt_only: Value =
+        serde_json::from_str(&output_of("bench_stats", &["-p", "4", "-n", "0", "-r", "1", "--json"]).unwrap()).unwrap();
+    assert_eq!((prompt_only["decode_tok_s"]["n"].as_u64(), &prompt_only["decode_tok_s"]["median"]), (Some(0), &Value::Null));
+    assert!(output_of("bench_stats", &["-p", "0", "-n", "3", "-r", "2"]).unwrap().contains("decode tok/s"));
+}
+
+#[test]
+fn the_minimal_program_talks_and_is_the_readmes() {
+    let readme = std::fs::read_to_string(cc::root().join("README.md")).unwrap();
+    let minimal = std::fs::read_to_string(cc::root().join("c-examples/embed_minimal.c")).unwrap();
+    assert!(readme.contains(&format!("```c\n{minimal}```\n")), "the program of the README is not c-examples/embed_minimal.c");
+    let prompt = "<|im_start|>user\nWho sells a rope?<|im_end|>\n<|im_start|>assistant\n";
+    // It reads special tokens as plain text, so what it says is its own affair.
+    let Some(text) = output_of("embed_minimal", &["models/emberfield-3m-q8_0.gguf", prompt]) else { return };
+    assert!(text.len() > 20);
+}
+
+#[test]
+fn errors_end_with_1_and_bad_usage_with_2() {
+    let cases: [(&str, &[&str], i32, &str); 14] = [
+        ("generate", &["-m", "no-such.gguf", "-p", "x"], 1, "no-such.gguf"),
+        ("generate", &["-m", "README.md", "-p", "x"], 1, "README.md"),
+        ("generate", &["-f", "no-such.txt"], 1, "no-such.txt"),
+        ("generate", &["-p", "x", "--top-p", "7"], 1, "top_p"),
+        ("generate", &["-p", "x", "--logits", "no-such-folder/file"], 1, "no-such-folder"),
+        ("generate", &[], 2, "-p"),
+        ("generate", &["-p", "x", "--convoy"], 2, "--convoy"),
+        ("generate", &["-p", "x", "-n", "many"], 2, "many"),
+        ("generate", &["-p", "x", "-t", "0"], 2, "-t"),
+        ("generate", &["-p"], 2, "-p"),
+        ("tokenize", &["--decode", "1 2 x"], 2, "x"),
+        ("tokenize", &["--decode", "999999"], 1, "999999"),
+        ("bench_stats", &["--roofline"], 2, "--roofline"),
+        ("bench_stats", &["-p", "0", "-n", "0"], 2, "nothing"),
+    ];
+    for (program, arguments, status, named) in cases {
+        let Some(output) = run(program, arguments) else { return };
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(status), "{program} {arguments:?}: {stderr}");
+        assert!(stderr.contains(named) && stderr.starts_with(program), "{program} {arguments:?}: {stderr}");
+        assert!(output.stdout.is_empty(), "{program} {arguments:?} printed to stdout");
+    }
+    for program in ["generate", "tokenize", "bench_stats"] {
+        let help = output_of(program, &["--help"]).unwrap();
+        assert!(help.starts_with("Usage: ") && help.contains("-m MODEL"));
+    }
+}
