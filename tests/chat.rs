@@ -182,7 +182,7 @@ fn tamed(source: String) -> Result<usize, String> {
             error.to_string()
         })
     };
-    std::thread::Builder::new().stack_size(1 << 20).spawn(run).unwrap().join().unwrap()
+    std::thread::Builder::new().stack_size(512 << 10).spawn(run).unwrap().join().unwrap()
 }
 
 #[test]
@@ -249,7 +249,8 @@ fn hostile_templates_are_stopped() {
         "{% for x in [1] recursive %}{{ loop([x]) }}{% endfor %}".to_owned(),
         "{% set ns = namespace() %}{% set ns.ns = ns %}{{ ns }}".to_owned(),
         "{% set ns = namespace() %}{% set ns.ns = [{'a': ns}] %}{{ ns }}".to_owned(),
-        "{% set ns = namespace(a=namespace()) %}".to_owned(),
+        "{% set a = namespace() %}{% set b = namespace(a=a) %}{% set a.b = b %}{{ a }}".to_owned(),
+        "{% macro f(x) %}{{ f(namespace(x=x)) }}{% endmacro %}{{ f(1) }}".to_owned(),
         "{% set ns = namespace() %}{% for x in [1] %}{% set ns.l = loop %}{% endfor %}".to_owned(),
         "{% for x in [1] %}{% for y in [loop] %}{{ y }}{% endfor %}{% endfor %}".to_owned(),
         // Nesting in the source

@@ -7,7 +7,7 @@
 
 use super::lexer::{Kind, Token};
 use super::limits::MAX_EXPRESSION_DEPTH;
-use super::{Result, failure, filters, tests};
+use super::{Result, failure, filters, is_tests};
 
 /// An expression in the engine's language, and the depth of its tree.
 #[derive(Debug, Clone)]
@@ -510,11 +510,11 @@ impl Reader {
     fn test(&mut self, piece: Piece) -> Result<Piece> {
         let negated = self.skip_name("not");
         let name = self.identifier()?;
-        if !tests::NAMES.contains(&&*name) {
+        if !is_tests::NAMES.contains(&&*name) {
             self.unknown.push(format!("test named '{name}'"));
         }
         let argument_follows = match self.peek() {
-            Some(Kind::Name(next)) => !matches!(&**next, "else" | "or" | "and" | "if" | "is" | "in" | "not" | "recursive"),
+            Some(Kind::Name(next)) => !matches!(&**next, "else" | "or" | "and" | "is"),
             Some(Kind::Text(_) | Kind::Integer(_) | Kind::Float(_) | Kind::Operator("[" | "{")) => true,
             _ => false,
         };

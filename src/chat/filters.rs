@@ -157,16 +157,29 @@ pub(super) fn register(env: &mut Environment<'_>) {
 
 /// One of minijinja's filters.
 fn engine(state: &mut State, name: &str, filter: &Value, arguments: &[Value]) -> Result<Value, Error> {
-    for argument in arguments {
+    let mut arguments = arguments.to_vec();
+    for argument in &arguments {
         walk(state, argument, false)?;
         charge_list(state, argument.len().unwrap_or(0))?;
+    }
+    let Some(subject) = arguments.first_mut() else { return Err(error(format!("{name} takes a value"))) };
+    match name {
+        "abs" | "round" => {
+            if let Some(Number::Integer(x)) = number(subject) {
+                *subject = integer(x);
+            }
+        }
+        "map" | "select" | "reject" | "selectattr" | "rejectattr" if !subject.is_true() => return Ok(Value::from(Vec::<Value>::new())),
+        "dictsort" if !limits::is_dict(subject) => return Err(error("dictsort takes a dict")),
+        "dictsort" => {}
+        _ => *subject = Value::from(elements(state, subject)?),
     }
     if matches!(name, "batch" | "slice") {
         // They make room for as many as they are told.
         let count = arguments.get(1).and_then(|count| count.as_i64()).unwrap_or(1);
         charge_list(state, usize::try_from(count).unwrap_or(usize::MAX))?;
     }
-    let result = filter.call(state, arguments)?;
+    let result = filter.call(state, &arguments)?;
     if result.kind() != ValueKind::Iterable {
         return Ok(result);
     }
@@ -179,7 +192,7 @@ fn engine(state: &mut State, name: &str, filter: &Value, arguments: &[Value]) ->
 }
 
 /// Python's `str(value)`, paid for.
-fn string(state: &mut State, value: &Value) -> Result<String, Error> {
+pub(super) fn string(state: &mut State, value: &Value) -> Result<String, Error> {
     let text = super::text::string(value, limits::left(state))?;
     charge(state, text.len())?;
     Ok(text)
@@ -223,7 +236,10 @@ fn length(state: &mut State, value: &Value) -> Result<usize, Error> {
             charge(state, text.len() / 8)?;
             Ok(text.chars().count())
         }
-        _ => value.len().ok_or_else(|| error(format!("a value of type {} has no length", value.kind()))),
+        _ => value
+            .len()
+            .filter(|_| value.kind() != ValueKind::Map || limits::is_dict(value))
+            .ok_or_else(|| error(format!("a value of type {} has no length", value.kind()))),
     }
 }
 
@@ -241,7 +257,8 @@ fn end(state: &mut State, value: &Value, last: bool) -> Result<Value, Error> {
 
 fn indent(state: &mut State, arguments: Arguments) -> Result<Value, Error> {
     let [value, width, first, blank] = bind("indent", &values(arguments), ["s", "width", "first", "blank"])?;
-    let s = string(state, &value.unwrap_or_default())?;
+    let Some(s) = value.as_ref().and_then(|value| value.as_str()) else { return Err(error("indent takes a string")) };
+    charge(state, s.len())?;
     let margin = match width.as_ref().and_then(|width| width.as_str()) {
         Some(margin) => margin.to_owned(),
         None => {
@@ -265,7 +282,7 @@ fn indent(state: &mut State, arguments: Arguments) -> Result<Value, Error> {
 /// `int(value)`, or of text `int(value, base)`, or of text a float cut off; the default where none works.
 fn to_integer(arguments: Arguments) -> Result<Value, Error> {
     let [value, default, base] = bind("int", &values(arguments), ["value", "default", "base"])?;
-    let value = value.unwrap_or_default();
+    let value = defined("int", value)?;
     let base = u32::try_from(whole("int", base.as_ref(), 10)?).ok().filter(|base| (2..=36).contains(base));
     let base = base.ok_or_else(|| error("int takes a base from 2 to 36"))?;
     let read = match (number(&value), value.as_str()) {
@@ -286,6 +303,10 @@ fn to_integer(arguments: Arguments) -> Result<Value, Error> {
     Ok(read.map_or_else(|| default.unwrap_or_else(|| Value::from(0)), integer))
 }
 
+fn defined(what: &str, value: Option<Value>) -> Result<Value, Error> {
+    value.filter(|value| !value.is_undefined()).ok_or_else(|| error(format!("{what} of an undefined value")))
+}
+
 fn cut(x: f64) -> Option<i128> {
     (x.is_finite() && x.abs() < 1e38).then_some(x as i128)
 }
@@ -293,7 +314,7 @@ fn cut(x: f64) -> Option<i128> {
 /// `float(value)`, or the default.
 fn to_float(arguments: Arguments) -> Result<Value, Error> {
     let [value, default] = bind("float", &values(arguments), ["value", "default"])?;
-    let value = value.unwrap_or_default();
+    let value = defined("float", value)?;
     let read = match value.as_str() {
         Some(text) => text.trim_matches(is_space).replace('_', "").parse().ok(),
         None => number(&value).map(Number::float),

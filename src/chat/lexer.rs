@@ -143,17 +143,17 @@ impl<'a> Lexer<'a> {
         Ok(())
     }
 
-    /// Where the content of a raw block begins, if the block tag at hand opens one; with whether it strips white space.
-    fn raw_begin(&self) -> Option<(usize, bool)> {
+    /// Where the content of a raw block begins, if the block tag at hand opens one.
+    fn raw_begin(&self) -> Option<usize> {
         let after = self.rest().trim_start_matches(is_space).strip_prefix("raw")?.trim_start_matches(is_space);
-        let (after, strip) = match after.strip_prefix("-%}") {
-            Some(after) => (after.trim_start_matches(is_space), true),
-            None => (after.strip_prefix("%}")?, false),
+        let after = match after.strip_prefix("-%}") {
+            Some(after) => after.trim_start_matches(is_space),
+            None => after.strip_prefix("%}")?,
         };
-        Some((self.source.len() - after.len(), strip))
+        Some(self.source.len() - after.len())
     }
 
-    fn raw(&mut self, (begin, _): (usize, bool)) -> Result<()> {
+    fn raw(&mut self, begin: usize) -> Result<()> {
         self.line_starting = self.source[..begin].ends_with('\n');
         let mut search = begin;
         while let Some(open) = self.source[search..].find("{%").map(|at| search + at) {

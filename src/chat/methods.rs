@@ -109,7 +109,7 @@ fn dict_method(state: &mut State, dict: &Value, name: &str, arguments: &[Value])
 fn list_method(state: &mut State, list: &Value, name: &str, arguments: &[Value]) -> Result<Value, Error> {
     let what = format!("list.{name}()");
     match name {
-        "copy" => {
+        "copy" if !list.is_tuple() => {
             let [] = bind(&what, arguments, [])?;
             Ok(Value::from(elements(state, list)?))
         }

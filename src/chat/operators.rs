@@ -118,7 +118,12 @@ fn binary(state: &mut State, operator: &str, left: &Value, right: &Value) -> Res
         }
         "%" => match left.as_str() {
             Some(pattern) => {
+                let mapping = is_list(right) && !right.is_tuple() || right.kind() == ValueKind::Map;
                 let arguments = if right.is_tuple() { elements(state, right)? } else { vec![right.clone()] };
+                // Python wants every argument used, but for dicts and (by an accident of it) lists.
+                if !mapping && fields(pattern) < arguments.len() {
+                    return Err(error("not all arguments converted during string formatting"));
+                }
                 formatted(state, FormatStyle::Printf, pattern, &arguments)
             }
             None => Err(wrong()),
@@ -368,11 +373,8 @@ fn slice(state: &mut State, of: Value, start: Value, stop: Value, step: Value) -
         Some(Number::Integer(x)) => Ok(Some(x)),
         _ => Err(error("the bounds of a slice must be integers")),
     };
-    if of.is_undefined() {
-        return Err(error("an undefined value has no slices"));
-    }
     if of.as_str().is_none() && !is_list(&of) {
-        return Ok(Value::UNDEFINED);
+        return Err(error(format!("a value of type {} has no slices", of.kind())));
     }
     let step = bound(&step)?.unwrap_or(1);
     if step == 0 {
@@ -425,6 +427,7 @@ pub(super) fn elements(state: &mut State, value: &Value) -> Result<Vec<Value>, E
             charge_list(state, text.len())?;
             Ok(text.chars().map(Value::from).collect())
         }
+        ValueKind::Map if !limits::is_dict(value) => Err(error("a namespace, loop or macro can't be walked over")),
         ValueKind::Seq | ValueKind::Map | ValueKind::Iterable => {
             charge_list(state, value.len().unwrap_or(0))?;
             Ok(value.try_iter()?.collect())
@@ -433,14 +436,32 @@ pub(super) fn elements(state: &mut State, value: &Value) -> Result<Vec<Value>, E
     }
 }
 
-/// `pattern % arguments` or `pattern.format(arguments)`. Widths of four digits and more are refused.
-pub(super) fn formatted(state: &mut State, style: FormatStyle, pattern: &str, arguments: &[Value]) -> Result<Value, Error> {
+/// Whether a field of the pattern asks for a width or precision of four digits and more, or takes it from an argument.
+fn has_wide_field(style: &FormatStyle, pattern: &str) -> bool {
+    let mut inside = false; // a field, where digits count
     let mut digits = 0;
     for c in pattern.chars() {
-        digits = if c.is_ascii_digit() { digits + 1 } else { 0 };
-        if digits > 3 || (c == '*' && matches!(style, FormatStyle::Printf)) {
-            return Err(error("a format with such widths is not supported"));
+        inside = match style {
+            FormatStyle::Printf => c == '%' || (inside && (c.is_ascii_digit() || "#- +.*".contains(c))),
+            FormatStyle::StrFormat => c == '{' || (inside && c != '}'),
+        };
+        digits = if inside && c.is_ascii_digit() { digits + 1 } else { 0 };
+        if digits > 3 || (inside && c == '*' && matches!(style, FormatStyle::Printf)) {
+            return true;
         }
+    }
+    false
+}
+
+/// How many arguments a pattern of `%` takes, by position.
+fn fields(pattern: &str) -> usize {
+    pattern.split("%%").map(|part| part.matches('%').count()).sum()
+}
+
+/// `pattern % arguments` or `pattern.format(arguments)`. Widths of four digits and more are refused.
+pub(super) fn formatted(state: &mut State, style: FormatStyle, pattern: &str, arguments: &[Value]) -> Result<Value, Error> {
+    if has_wide_field(&style, pattern) {
+        return Err(error("a format with such widths is not supported"));
     }
     charge(state, pattern.len().saturating_mul(4))?;
     let mut given = Vec::with_capacity(arguments.len());
@@ -456,7 +477,7 @@ pub(super) fn formatted(state: &mut State, style: FormatStyle, pattern: &str, ar
         longest = longest.max(given.last().and_then(|value| value.as_str()).map_or(0, str::len));
     }
     // Each field may name the longest argument again.
-    let fields = pattern.bytes().filter(|&b| b == b'{' || b == b'%').count();
-    charge(state, fields.saturating_mul(longest))?;
+    let named = pattern.bytes().filter(|&b| b == b'{' || b == b'%').count();
+    charge(state, named.saturating_mul(longest))?;
     made(state, format(style, pattern, &given)?)
 }

@@ -9,7 +9,7 @@
 pub fn exp_nonpositive(x: f32) -> f32 {
     // x = n·ln 2 + r with |r| ≤ ln(2)/2; adding and taking away 1.5·2²³ rounds to an integer without a library call.
     const ROUND: f32 = 12_582_912.0;
-    const LN2_HIGH: f32 = 355.0 / 512.0; //: n·LN2_HIGH is exact for |n| < 2¹⁵
+    const LN2_HIGH: f32 = 355.0 / 512.0; // n·LN2_HIGH is exact for |n| < 2¹⁵
     const LN2_LOW: f32 = -2.121_944_4e-4;
     let y = if x > -87.3 { x } else { -87.3 };
     let rounded = y * std::f32::consts::LOG2_E + ROUND;

@@ -3,6 +3,7 @@
 use minijinja::value::{Rest, ValueKind};
 use minijinja::{Environment, Error, State, Value};
 
+use super::filters::string;
 use super::limits::{error, is_dict, is_engine_object};
 use super::operators::{Number, contains, equal, number, order};
 
@@ -61,8 +62,8 @@ pub(super) fn register(env: &mut Environment<'_>) {
         ("none", Value::is_none),
         ("mapping", is_dict),
         // Python's strings, dicts and even undefined values have a length and items.
-        ("sequence", |v| matches!(v.kind(), K::Seq | K::Iterable | K::Map | K::String | K::Undefined)),
-        ("iterable", |v| matches!(v.kind(), K::Seq | K::Iterable | K::Map | K::String | K::Undefined)),
+        ("sequence", |v| is_dict(v) || matches!(v.kind(), K::Seq | K::Iterable | K::String | K::Undefined)),
+        ("iterable", |v| is_dict(v) || matches!(v.kind(), K::Seq | K::Iterable | K::String | K::Undefined)),
         ("string", |v| v.kind() == K::String),
     ];
     for (name, holds) in kinds {
@@ -90,8 +91,9 @@ pub(super) fn register(env: &mut Environment<'_>) {
     for (name, holds) in orders {
         env.add_test(name, move |state: &mut State, a: Value, b: Value| Ok::<_, Error>(order(state, &a, &b)?.is_some_and(holds)));
     }
-    env.add_test("lower", |value: Value| cased(&value, false));
-    env.add_test("upper", |value: Value| cased(&value, true));
+    for (name, upper) in [("lower", false), ("upper", true)] {
+        env.add_test(name, move |state: &mut State, value: Value| string(state, &value).map(|text| cased(&text, upper)));
+    }
     env.add_test("filter", |arguments: Rest<Value>| named(&arguments, &super::filters::NAMES));
     env.add_test("test", |arguments: Rest<Value>| named(&arguments, &NAMES));
 }
@@ -108,15 +110,14 @@ fn remainder(value: &Value, by: &Value) -> Result<f64, Error> {
     }
 }
 
-/// Python's `str.isupper` and `str.islower` of the value as text.
-fn cased(value: &Value, upper: bool) -> bool {
-    let text = value.as_str().unwrap_or("");
+/// Python's `str.isupper` and `str.islower`.
+fn cased(text: &str, upper: bool) -> bool {
     text.chars().any(|c| if upper { c.is_uppercase() } else { c.is_lowercase() })
         && !text.chars().any(|c| if upper { c.is_lowercase() } else { c.is_uppercase() })
 }
 
 #[cfg(test)]
-mod checks {
+mod tests {
     use super::*;
 
     #[test]
