@@ -41,8 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let runtime = Runtime::new(RuntimeOptions { threads, ..Default::default() })?;
     let model = Model::load(&runtime, Path::new(model), LoadOptions::default())?;
-    let options =
-        SessionOptions { context: ids.len() as u32, batch, kv_type, all_logits: true, max_tokens: Some(0), ..Default::default() };
+    let options = SessionOptions { context: ids.len() as u32, batch, kv_type, all_logits: true, max_tokens: Some(0), ..Default::default() };
     let mut session = Session::new(&model, &options)?;
     let mut out = BufWriter::new(File::create(out)?);
     for chunk in ids.chunks(batch as usize) {

@@ -16,7 +16,7 @@
  *   The library never ends the process, installs no signal handlers, and prints nothing.
  *
  * Threads.  A call that takes `const T *` may run on many threads at once. A call that takes `T *` needs the object for itself: while it
- *   runs, other calls on the same object return LOQUAT_BUSY and do nothing, except those marked "at any time" (cancel, progress,
+ *   runs, other calls on the same object return LOQUAT_BUSY and do nothing, except those that say "at any time" (cancel,
  *   metrics). Freeing must come after all other uses. Any thread may use any object: nothing is tied to the thread that made it.
  *
  * Memory.  Buffers, structs and texts that you pass are yours and are read or written only during the call, except where a declaration

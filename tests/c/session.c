@@ -145,7 +145,8 @@ static void *step_for_long(void *data) {
     loquat_event event = {.struct_size = sizeof event};
     do {
         stepper->status = loquat_session_step(stepper->session, UINT64_MAX, &event, NULL);
-    } while (stepper->status == LOQUAT_TOKEN);
+        /* BUSY where the other thread looks at the session at just that moment. */
+    } while (stepper->status == LOQUAT_TOKEN || stepper->status == LOQUAT_BUSY);
     return NULL;
 }
 
@@ -185,8 +186,7 @@ static void two_threads(void) {
     CHECK(busy);
     EXPECT(LOQUAT_OK, loquat_session_cancel(session, NULL));
     CHECK(pthread_join(thread, NULL) == 0);
-    /* BUSY where a reading of the position above came between two steps. */
-    CHECK(stepper.status == LOQUAT_CANCELLED || stepper.status == LOQUAT_BUSY);
+    CHECK(stepper.status == LOQUAT_CANCELLED);
 
     loquat_session_free(session);
     loquat_runtime_free(runtime);

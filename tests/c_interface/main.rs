@@ -130,6 +130,20 @@ fn structs_have_the_recorded_layout_in_c_and_in_rust() {
     assert_eq!(layout::in_rust(), in_c, "left: Rust; right: C");
 }
 
+#[test]
+#[cfg(target_os = "linux")]
+fn the_static_library_links_and_runs() {
+    if !cc::can_run_c() {
+        return;
+    }
+    let program = cc::scratch("static").join("errors");
+    let library = cc::shared_library().with_extension("a");
+    let mut command = std::process::Command::new("cc");
+    command.arg("-I").arg(cc::root().join("include")).arg(cc::root().join("tests/c/errors.c")).arg(library);
+    cc::succeed(command.args(["-lm", "-lpthread", "-ldl", "-o"]).arg(&program));
+    cc::succeed(&mut std::process::Command::new(program));
+}
+
 /// One test per program of `tests/c`, run in every way that this machine has.
 macro_rules! programs {
     ($($name:ident),* $(,)?) => {$(
