@@ -37,7 +37,7 @@ impl ActKind {
         }
     }
 
-    /// Bytes of one column of `k` elements, a multiple of 64.
+    /// Bytes of one column of `k` elements, an odd multiple of 64.
     pub fn bytes(self, k: usize) -> usize {
         self.layout(k).bytes
     }
@@ -45,7 +45,7 @@ impl ActKind {
     /// Offsets of the parts of one column of `k` elements.
     pub(crate) fn layout(self, k: usize) -> Layout {
         let pad = |bytes: usize| bytes.next_multiple_of(64);
-        match self {
+        let mut layout = match self {
             Self::F32 => Layout { scales: 0, sums: 0, sums32: 0, sums256: 0, bytes: pad(k * 4) },
             Self::Q8x32 => {
                 let scales = pad(k);
@@ -59,7 +59,10 @@ impl ActKind {
                 let sums256 = sums32 + pad(k / 32 * 2);
                 Layout { scales, sums, sums32, sums256, bytes: sums256 + pad(k / 256 * 4) }
             }
-        }
+        };
+        // An odd number of lines, so that the same place of many columns is spread over all sets of a cache.
+        layout.bytes |= 64;
+        layout
     }
 }
 
@@ -104,10 +107,10 @@ mod tests {
 
     #[test]
     fn parts_are_padded_to_whole_lines() {
-        assert_eq!(ActKind::F32.bytes(17), 128);
+        assert_eq!(ActKind::F32.bytes(17), 128 + 64);
         assert_eq!(ActKind::Q8x32.bytes(32), 64 + 64 + 64);
-        assert_eq!(ActKind::Q8x32.bytes(2048), 2048 + 256 + 256);
-        assert_eq!(ActKind::Q8x256.bytes(256), 256 + 4 * 64);
-        assert_eq!(ActKind::Q8x256.bytes(2048), 2048 + 64 + 256 + 128 + 64);
+        assert_eq!(ActKind::Q8x32.bytes(2048), 2048 + 256 + 256 + 64);
+        assert_eq!(ActKind::Q8x256.bytes(256), 256 + 4 * 64 + 64);
+        assert_eq!(ActKind::Q8x256.bytes(2048), 2048 + 64 + 256 + 128 + 64 + 64);
     }
 }

@@ -39,7 +39,7 @@ impl VectorOps {
     pub fn for_isa(isa: Isa) -> &'static Self {
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 | Isa::Avx512Vnni => &avx512::TABLE,
+            Isa::Avx512 | Isa::Avx512Vnni | Isa::Amx => &avx512::TABLE,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => &avx2::TABLE,
             _ => &portable::TABLE,

@@ -19,8 +19,12 @@ use crate::quant::TensorType;
 /// [`Isa::Amx`].
 pub(super) static TABLE: Table = Table { isa: Isa::Amx, quantize: avx512::quantize, matmul, scratch_bytes: avx512::scratch_bytes };
 
-/// Columns of a unit: two tiles.
-const COLUMNS: usize = 32;
+/// A unit is worked on in this many slices, with the conversion of the unit before between them.
+const SLICES: usize = 4;
+/// A unit is converted this many units after its tiles, so that nothing waits for their stores.
+const LAG: usize = 2;
+/// Results that are kept: more than `LAG`.
+const BUFFERS: usize = 4;
 /// From how many columns on tiles beat the rows as they lie.
 const MIN_COLUMNS: usize = 5;
 
@@ -112,9 +116,9 @@ unsafe fn release() {
     unsafe { asm!("tilerelease", options(nostack)) };
 }
 
-/// Results of two units: `i32[tile][16 columns][16 rows]`, 4 tiles each.
+/// Results of some units: `i32[tile][16 columns][16 rows]`, 4 tiles each.
 #[repr(C, align(64))]
-struct Results([[u8; 4096]; 2]);
+struct Results([[u8; 4096]; BUFFERS]);
 
 /// A unit whose results are to be added to the chains.
 #[derive(Clone, Copy)]
@@ -123,36 +127,43 @@ struct Unit {
     step: usize,
 }
 
-/// Runs `tiles` and `finish` over all units of a stretch: for 32 columns at a time, for each step, for each panel.
-/// `finish` of a unit is called after `tiles` of the next one.
+/// Runs `tiles` and `finish` over all units of a stretch: for `columns` columns at a time, for each step, for each panel.
+/// Each slice of the tiles of a unit is followed by the same slice of `finish` of an earlier one: the out-of-order window
+/// does not reach across a whole unit. Both get the unit, the slice, the first column, the number of columns.
 #[inline(always)]
 unsafe fn units(
     stretch: &Stretch<'_>,
+    columns: usize,
+    steps: usize,
     k: u16,
-    tiles: impl Fn(Unit, usize, usize, *mut u8),
-    finish: impl Fn(Unit, usize, usize, *const u8),
+    tiles: impl Fn(Unit, usize, usize, usize, *mut u8),
+    finish: impl Fn(Unit, usize, usize, usize, *const u8),
 ) {
-    let mut results = Results([[0; 4096]; 2]);
-    for first in (0..stretch.job.acts.cols).step_by(COLUMNS) {
-        let n = (stretch.job.acts.cols - first).min(COLUMNS);
+    let mut results = Results([[0; 4096]; BUFFERS]);
+    for first in (0..stretch.job.acts.cols).step_by(columns) {
+        let n = (stretch.job.acts.cols - first).min(columns);
         // SAFETY: the level is there.
         unsafe { configure(n, k) };
-        let mut before: Option<Unit> = None;
-        let mut turn = 0;
-        for step in 0..stretch.steps {
-            for panel in 0..stretch.count {
-                let unit = Unit { panel, step };
-                tiles(unit, first, n, results.0[turn].as_mut_ptr());
-                turn = 1 - turn;
-                if let Some(before) = before.replace(unit) {
-                    finish(before, first, n, results.0[turn].as_ptr());
+        let count = steps * stretch.count;
+        let unit = |i: usize| Unit { panel: i % stretch.count, step: i / stretch.count };
+        for i in 0..count + LAG {
+            for slice in 0..SLICES {
+                if i < count {
+                    tiles(unit(i), slice, first, n, results.0[i % BUFFERS].as_mut_ptr());
+                }
+                if i >= LAG {
+                    finish(unit(i - LAG), slice, first, n, results.0[(i - LAG) % BUFFERS].as_ptr());
                 }
             }
         }
-        if let Some(last) = before {
-            finish(last, first, n, results.0[1 - turn].as_ptr());
-        }
     }
+}
+
+/// The columns of a slice.
+#[inline(always)]
+fn slice_of(slice: usize, n: usize) -> std::ops::Range<usize> {
+    let width = n.div_ceil(SLICES);
+    (slice * width).min(n)..((slice + 1) * width).min(n)
 }
 
 /// All columns over a stretch of super-blocks.
@@ -164,78 +175,37 @@ unsafe fn plane_units<const PLANES: usize, const PAIRS: usize>(stretch: &Stretch
     let job = stretch.job;
     let layout = job.acts.kind.layout(job.k);
     let column = |c: usize| job.acts.data.as_ptr().wrapping_add(c * job.acts.stride);
-    let tiles = |unit: Unit, first: usize, n: usize, results: *mut u8| {
+    let tiles = |unit: Unit, slice: usize, first: usize, n: usize, results: *mut u8| {
         // SAFETY: the record and the columns exist; the configuration has n columns of 64 bytes.
         unsafe {
-            let w = stretch.record(unit.panel, unit.step);
-            let a = column(first).add(stretch.k + unit.step * 256);
-            let stride = job.acts.stride;
-            let (a2, lines) = (a.wrapping_add(16 * stride), 64usize);
-            if PLANES == 2 && n > 16 {
-                asm!(
-                    "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
-                    "tileloadd tmm4, [{a} + {s}]", "tileloadd tmm6, [{w} + {l}]", "tdpbssd tmm0, tmm4, tmm6",
-                    "tileloadd tmm7, [{w} + {l} + 4096]", "tdpbssd tmm1, tmm4, tmm7",
-                    "tileloadd tmm5, [{a2} + {s}]", "tdpbssd tmm2, tmm5, tmm6", "tdpbssd tmm3, tmm5, tmm7",
-                    "tileloadd tmm4, [{a} + {s} + 64]", "tileloadd tmm6, [{w} + {l} + 1024]", "tdpbssd tmm0, tmm4, tmm6",
-                    "tileloadd tmm7, [{w} + {l} + 5120]", "tdpbssd tmm1, tmm4, tmm7",
-                    "tileloadd tmm5, [{a2} + {s} + 64]", "tdpbssd tmm2, tmm5, tmm6", "tdpbssd tmm3, tmm5, tmm7",
-                    "tileloadd tmm4, [{a} + {s} + 128]", "tileloadd tmm6, [{w} + {l} + 2048]", "tdpbssd tmm0, tmm4, tmm6",
-                    "tileloadd tmm7, [{w} + {l} + 6144]", "tdpbssd tmm1, tmm4, tmm7",
-                    "tileloadd tmm5, [{a2} + {s} + 128]", "tdpbssd tmm2, tmm5, tmm6", "tdpbssd tmm3, tmm5, tmm7",
-                    "tileloadd tmm4, [{a} + {s} + 192]", "tileloadd tmm6, [{w} + {l} + 3072]", "tdpbssd tmm0, tmm4, tmm6",
-                    "tileloadd tmm7, [{w} + {l} + 7168]", "tdpbssd tmm1, tmm4, tmm7",
-                    "tileloadd tmm5, [{a2} + {s} + 192]", "tdpbssd tmm2, tmm5, tmm6", "tdpbssd tmm3, tmm5, tmm7",
-                    "tilestored [{r} + {l}], tmm0", "tilestored [{r} + {l} + 1024], tmm1",
-                    "tilestored [{r} + {l} + 2048], tmm2", "tilestored [{r} + {l} + 3072], tmm3",
-                    a = in(reg) a, a2 = in(reg) a2, s = in(reg) stride, w = in(reg) w, l = in(reg) lines, r = in(reg) results,
-                    options(nostack)
-                );
-            } else if PLANES == 2 {
-                asm!(
-                    "tilezero tmm0", "tilezero tmm1",
-                    "tileloadd tmm4, [{a} + {s}]", "tileloadd tmm6, [{w} + {l}]", "tdpbssd tmm0, tmm4, tmm6",
-                    "tileloadd tmm7, [{w} + {l} + 4096]", "tdpbssd tmm1, tmm4, tmm7",
-                    "tileloadd tmm4, [{a} + {s} + 64]", "tileloadd tmm6, [{w} + {l} + 1024]", "tdpbssd tmm0, tmm4, tmm6",
-                    "tileloadd tmm7, [{w} + {l} + 5120]", "tdpbssd tmm1, tmm4, tmm7",
-                    "tileloadd tmm4, [{a} + {s} + 128]", "tileloadd tmm6, [{w} + {l} + 2048]", "tdpbssd tmm0, tmm4, tmm6",
-                    "tileloadd tmm7, [{w} + {l} + 6144]", "tdpbssd tmm1, tmm4, tmm7",
-                    "tileloadd tmm4, [{a} + {s} + 192]", "tileloadd tmm6, [{w} + {l} + 3072]", "tdpbssd tmm0, tmm4, tmm6",
-                    "tileloadd tmm7, [{w} + {l} + 7168]", "tdpbssd tmm1, tmm4, tmm7",
-                    "tilestored [{r} + {l}], tmm0", "tilestored [{r} + {l} + 1024], tmm1",
-                    a = in(reg) a, s = in(reg) stride, w = in(reg) w, l = in(reg) lines, r = in(reg) results,
-                    options(nostack)
-                );
-            } else if n > 16 {
-                asm!(
-                    "tilezero tmm0", "tilezero tmm2",
-                    "tileloadd tmm4, [{a} + {s}]", "tileloadd tmm6, [{w} + {l}]", "tdpbssd tmm0, tmm4, tmm6",
-                    "tileloadd tmm5, [{a2} + {s}]", "tdpbssd tmm2, tmm5, tmm6",
-                    "tileloadd tmm4, [{a} + {s} + 64]", "tileloadd tmm7, [{w} + {l} + 1024]", "tdpbssd tmm0, tmm4, tmm7",
-                    "tileloadd tmm5, [{a2} + {s} + 64]", "tdpbssd tmm2, tmm5, tmm7",
-                    "tileloadd tmm4, [{a} + {s} + 128]", "tileloadd tmm6, [{w} + {l} + 2048]", "tdpbssd tmm0, tmm4, tmm6",
-                    "tileloadd tmm5, [{a2} + {s} + 128]", "tdpbssd tmm2, tmm5, tmm6",
-                    "tileloadd tmm4, [{a} + {s} + 192]", "tileloadd tmm7, [{w} + {l} + 3072]", "tdpbssd tmm0, tmm4, tmm7",
-                    "tileloadd tmm5, [{a2} + {s} + 192]", "tdpbssd tmm2, tmm5, tmm7",
-                    "tilestored [{r} + {l}], tmm0", "tilestored [{r} + {l} + 1024], tmm2",
-                    a = in(reg) a, a2 = in(reg) a2, s = in(reg) stride, w = in(reg) w, l = in(reg) lines, r = in(reg) results,
-                    options(nostack)
-                );
-            } else {
-                asm!(
-                    "tilezero tmm0",
-                    "tileloadd tmm4, [{a} + {s}]", "tileloadd tmm6, [{w} + {l}]", "tdpbssd tmm0, tmm4, tmm6",
-                    "tileloadd tmm4, [{a} + {s} + 64]", "tileloadd tmm7, [{w} + {l} + 1024]", "tdpbssd tmm0, tmm4, tmm7",
-                    "tileloadd tmm4, [{a} + {s} + 128]", "tileloadd tmm6, [{w} + {l} + 2048]", "tdpbssd tmm0, tmm4, tmm6",
-                    "tileloadd tmm4, [{a} + {s} + 192]", "tileloadd tmm7, [{w} + {l} + 3072]", "tdpbssd tmm0, tmm4, tmm7",
-                    "tilestored [{r} + {l}], tmm0",
-                    a = in(reg) a, s = in(reg) stride, w = in(reg) w, l = in(reg) lines, r = in(reg) results,
-                    options(nostack)
-                );
+            let w = stretch.record(unit.panel, unit.step).add(slice * 1024);
+            let a = column(first).add(stretch.k + unit.step * 256 + slice * 64);
+            let (s, l) = (job.acts.stride, 64usize);
+            if slice == 0 {
+                asm!("tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3", options(nostack));
+            }
+            asm!(
+                "tileloadd tmm4, [{a} + {s}]", "tileloadd tmm6, [{w} + {l}]", "tdpbssd tmm0, tmm4, tmm6",
+                a = in(reg) a, s = in(reg) s, w = in(reg) w, l = in(reg) l, options(nostack)
+            );
+            if PLANES == 2 {
+                asm!("tileloadd tmm7, [{w} + {l} + 4096]", "tdpbssd tmm1, tmm4, tmm7", w = in(reg) w, l = in(reg) l, options(nostack));
+            }
+            if n > 16 {
+                asm!("tileloadd tmm5, [{a} + {s}]", "tdpbssd tmm2, tmm5, tmm6", a = in(reg) a.add(16 * s), s = in(reg) s, options(nostack));
+                if PLANES == 2 {
+                    asm!("tdpbssd tmm3, tmm5, tmm7", options(nostack));
+                }
+            }
+            if slice == SLICES - 1 {
+                asm!("tilestored [{r} + {l}], tmm0", "tilestored [{r} + {l} + 2048], tmm2", r = in(reg) results, l = in(reg) l, options(nostack));
+                if PLANES == 2 {
+                    asm!("tilestored [{r} + {l} + 1024], tmm1", "tilestored [{r} + {l} + 3072], tmm3", r = in(reg) results, l = in(reg) l, options(nostack));
+                }
             }
         }
     };
-    let finish = |unit: Unit, first: usize, n: usize, results: *const u8| {
+    let finish = |unit: Unit, slice: usize, first: usize, n: usize, results: *const u8| {
         // SAFETY: the record, the columns and the outputs exist; the results have n columns.
         unsafe {
             let record = stretch.record(unit.panel, unit.step);
@@ -245,10 +215,10 @@ unsafe fn plane_units<const PLANES: usize, const PAIRS: usize>(stretch: &Stretch
             let dmin = _mm512_load_ps(record.add(stretch.record.mins).cast());
             let pairs: [__m512i; PAIRS] =
                 std::array::from_fn(|pair| _mm512_load_si512(record.add(stretch.record.pairs + pair * 64).cast()));
-            for c in 0..n {
+            for c in slice_of(slice, n) {
                 let column = column(first + c);
                 let out = job.out.add((first + c) * job.ld + stretch.row + unit.panel * 16);
-                let at = results.add(c / 16 * PLANES * 1024 + c % 16 * 64);
+                let at = results.add(c / 16 * 2048 + c % 16 * 64);
                 let mut sum = _mm512_load_si512(at.cast());
                 if PLANES == 2 {
                     sum = _mm512_add_epi32(sum, _mm512_slli_epi32::<7>(_mm512_load_si512(at.add(1024).cast())));
@@ -269,7 +239,7 @@ unsafe fn plane_units<const PLANES: usize, const PAIRS: usize>(stretch: &Stretch
         }
     };
     // SAFETY: passed on.
-    unsafe { units(stretch, 64, tiles, finish) }
+    unsafe { units(stretch, 32, stretch.steps, 64, tiles, finish) }
 }
 
 /// All columns over a stretch of blocks of 32.
@@ -281,61 +251,69 @@ unsafe fn block_units<const MIN: bool>(stretch: &Stretch<'_>) {
     let job = stretch.job;
     let layout = job.acts.kind.layout(job.k);
     let column = |c: usize| job.acts.data.as_ptr().wrapping_add(c * job.acts.stride);
-    let tiles = |unit: Unit, first: usize, n: usize, results: *mut u8| {
-        // SAFETY: the record and the columns exist; the configuration has n columns of 32 bytes. Where the second block of
-        // the record is not there, the padding of the columns is read, 64 bytes in all.
+    // A unit has 16 columns and up to four blocks, two records, one to a slice.
+    let tiles = |unit: Unit, slice: usize, first: usize, _n: usize, results: *mut u8| {
+        let block = unit.step * SLICES + slice;
+        if block >= stretch.len / 32 {
+            return;
+        }
+        // SAFETY: the record and the columns exist; the configuration has n columns of 32 bytes.
         unsafe {
-            let w = stretch.record(unit.panel, unit.step);
-            let a = column(first).add(stretch.k + unit.step * 64);
-            let stride = job.acts.stride;
-            let (a2, lines) = (a.wrapping_add(16 * stride), 64usize);
-            asm!(
-                "tilezero tmm0", "tilezero tmm1",
-                "tileloadd tmm6, [{w} + {l}]", "tileloadd tmm4, [{a} + {s}]", "tdpbssd tmm0, tmm4, tmm6",
-                "tileloadd tmm7, [{w} + {l} + 512]", "tileloadd tmm4, [{a} + {s} + 32]", "tdpbssd tmm1, tmm4, tmm7",
-                "tilestored [{r} + {l}], tmm0", "tilestored [{r} + {l} + 1024], tmm1",
-                a = in(reg) a, s = in(reg) stride, w = in(reg) w, l = in(reg) lines, r = in(reg) results,
-                options(nostack)
-            );
-            if n > 16 {
+            let w = stretch.record(unit.panel, block / 2).add(block % 2 * 512);
+            let a = column(first).add(stretch.k + block * 32);
+            let (s, l, r) = (job.acts.stride, 64usize, results.add(slice * 1024));
+            // Registers in turn, so that no tile waits for the store of the one before.
+            if slice.is_multiple_of(2) {
                 asm!(
-                    "tilezero tmm2", "tilezero tmm3",
-                    "tileloadd tmm5, [{a} + {s}]", "tdpbssd tmm2, tmm5, tmm6",
-                    "tileloadd tmm5, [{a} + {s} + 32]", "tdpbssd tmm3, tmm5, tmm7",
-                    "tilestored [{r} + {l} + 2048], tmm2", "tilestored [{r} + {l} + 3072], tmm3",
-                    a = in(reg) a2, s = in(reg) stride, l = in(reg) lines, r = in(reg) results,
-                    options(nostack)
+                    "tilezero tmm0", "tileloadd tmm4, [{a} + {s}]", "tileloadd tmm6, [{w} + {l}]",
+                    "tdpbssd tmm0, tmm4, tmm6", "tilestored [{r} + {l}], tmm0",
+                    a = in(reg) a, s = in(reg) s, w = in(reg) w, l = in(reg) l, r = in(reg) r, options(nostack)
+                );
+            } else {
+                asm!(
+                    "tilezero tmm1", "tileloadd tmm4, [{a} + {s}]", "tileloadd tmm7, [{w} + {l}]",
+                    "tdpbssd tmm1, tmm4, tmm7", "tilestored [{r} + {l}], tmm1",
+                    a = in(reg) a, s = in(reg) s, w = in(reg) w, l = in(reg) l, r = in(reg) r, options(nostack)
                 );
             }
         }
     };
-    let finish = |unit: Unit, first: usize, n: usize, results: *const u8| {
+    let finish = |unit: Unit, slice: usize, first: usize, n: usize, results: *const u8| {
         // SAFETY: the record, the columns and the outputs exist; the results have n columns.
         unsafe {
-            let record = stretch.record(unit.panel, unit.step);
             let mask = lanes::first(stretch.rows(unit.panel));
-            let b = stretch.k / 32 + unit.step * 2;
-            let halves = (stretch.len / 32 - unit.step * 2).min(2);
-            let parts = |at: usize| [_mm512_load_ps(record.add(at).cast()), _mm512_load_ps(record.add(at + 64).cast())];
-            let (d, m) = (parts(stretch.record.scales), parts(stretch.record.mins));
-            for c in 0..n {
+            let first_block = unit.step * SLICES;
+            let count = (stretch.len / 32 - first_block).min(SLICES);
+            let b = stretch.k / 32 + first_block;
+            // A record that is not there is not read.
+            let part = |i: usize, at: usize| {
+                let block = first_block + if i < count { i } else { 0 };
+                _mm512_load_ps(stretch.record(unit.panel, block / 2).add(at + block % 2 * 64).cast())
+            };
+            let d: [__m512; SLICES] = std::array::from_fn(|i| part(i, stretch.record.scales));
+            let m: [__m512; SLICES] = std::array::from_fn(|i| if MIN { part(i, stretch.record.mins) } else { _mm512_setzero_ps() });
+            for c in slice_of(slice, n) {
                 let column = column(first + c);
                 let out = job.out.add((first + c) * job.ld + stretch.row + unit.panel * 16);
-                let at = results.add(c / 16 * 2048 + c % 16 * 64);
                 let mut acc = if b == 0 { _mm512_setzero_ps() } else { _mm512_maskz_loadu_ps(mask, out) };
-                for half in 0..halves {
-                    let sum = _mm512_cvtepi32_ps(_mm512_load_si512(at.add(half * 1024).cast()));
-                    let da = _mm512_set1_ps(column.add(layout.scales).cast::<f32>().add(b + half).read());
-                    acc = _mm512_fmadd_ps(_mm512_mul_ps(d[half], da), sum, acc);
+                let mut add = |i: usize| {
+                    let sum = _mm512_cvtepi32_ps(_mm512_load_si512(results.add(i * 1024 + c * 64).cast()));
+                    let da = _mm512_set1_ps(column.add(layout.scales).cast::<f32>().add(b + i).read());
+                    acc = _mm512_fmadd_ps(_mm512_mul_ps(d[i], da), sum, acc);
                     if MIN {
-                        let a_sum = (column.add(layout.sums).cast::<i32>().add(b + half).read() / -128) as f32;
-                        acc = _mm512_fmadd_ps(_mm512_mul_ps(m[half], da), _mm512_set1_ps(a_sum), acc);
+                        let a_sum = (column.add(layout.sums).cast::<i32>().add(b + i).read() / -128) as f32;
+                        acc = _mm512_fmadd_ps(_mm512_mul_ps(m[i], da), _mm512_set1_ps(a_sum), acc);
                     }
+                };
+                if count == SLICES {
+                    (0..SLICES).for_each(add);
+                } else {
+                    (0..count).for_each(&mut add);
                 }
                 _mm512_mask_storeu_ps(out, mask, acc);
             }
         }
     };
     // SAFETY: passed on.
-    unsafe { units(stretch, 32, tiles, finish) }
+    unsafe { units(stretch, 16, (stretch.len / 32).div_ceil(SLICES), 32, tiles, finish) }
 }

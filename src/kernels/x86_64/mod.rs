@@ -3,7 +3,10 @@
 #![expect(clippy::needless_range_loop, reason = "an index names a column, a row or a panel in several arrays at once")]
 
 mod amx;
+mod avx2;
 mod avx512;
+
+use std::arch::x86_64::*;
 
 use super::Isa;
 use super::table::Table;
@@ -18,7 +21,7 @@ pub(super) fn is_available(isa: Isa) -> bool {
         && is_x86_feature_detected!("avx512vl");
     match isa {
         Isa::Portable => true,
-        Isa::Avx2 => false,
+        Isa::Avx2 => avx2,
         Isa::Avx512 => avx512,
         Isa::Avx512Vnni => avx512 && is_x86_feature_detected!("avx512vnni"),
         Isa::Amx => avx512 && is_x86_feature_detected!("avx512vnni") && amx::is_available(),
@@ -28,9 +31,41 @@ pub(super) fn is_available(isa: Isa) -> bool {
 /// The table of a level that is available.
 pub(super) fn table(isa: Isa) -> &'static Table {
     match isa {
-        Isa::Portable | Isa::Avx2 => &super::generic::TABLE,
+        Isa::Portable => &super::generic::TABLE,
+        Isa::Avx2 => &avx2::TABLE,
         Isa::Avx512 => &avx512::TABLE,
         Isa::Avx512Vnni => &avx512::TABLE_VNNI,
         Isa::Amx => &amx::TABLE,
+    }
+}
+
+/// Evaluates `$call` over a range of columns or rows, as many at a time as the largest constant `$N` that fits; `$first` is
+/// the first of them.
+macro_rules! for_columns {
+    ($first:ident..$end:expr, $N:ident in [$($count:literal),*], $call:expr) => {
+        let mut $first = 0;
+        while $first < $end {
+            $(if $end - $first >= $count {
+                const $N: usize = $count;
+                $call;
+                $first += $count;
+                continue;
+            })*
+        }
+    };
+}
+use for_columns;
+
+/// The sum of 8 lanes in the order of `generic::float`: 4 + 4, 2 + 2, 1 + 1.
+///
+/// # Safety
+/// AVX.
+#[inline(always)]
+unsafe fn sum_8(v: __m256) -> f32 {
+    // SAFETY: register arithmetic.
+    unsafe {
+        let v = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+        let v = _mm_add_ps(v, _mm_movehl_ps(v, v));
+        _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)))
     }
 }

@@ -1,6 +1,7 @@
 //! AVX-512 F, BW, DQ, VL, with or without VNNI.
 
 pub(super) mod blocks;
+mod float;
 pub(super) mod lanes;
 pub(super) mod many;
 pub(super) mod panel;
@@ -44,6 +45,9 @@ pub(super) unsafe fn matmul<const VNNI: bool>(job: &Job<'_>, scratch: &mut [u8])
             TensorType::Q4_K => with_supers::<supers::Q4K, VNNI>(job, scratch, tile::planes::<2, 4, 0, VNNI>),
             TensorType::Q5_K => with_supers::<supers::Q5K, VNNI>(job, scratch, tile::planes::<2, 4, 0, VNNI>),
             TensorType::Q6_K => with_supers::<supers::Q6K, VNNI>(job, scratch, tile::planes::<2, 0, 64, VNNI>),
+            TensorType::F32 => float::products::<float::F32>(job),
+            TensorType::F16 => float::products::<float::F16>(job),
+            TensorType::BF16 => float::products::<float::Bf16>(job),
             _ => generic::matmul(job, scratch),
         }
     }

@@ -2,23 +2,9 @@
 
 use std::arch::x86_64::*;
 
+use super::super::for_columns;
 use super::lanes;
 use super::many::Stretch;
-
-/// Evaluates `$call` for the columns `$first ..`, as many at a time as the largest constant `$N` that does not pass `$end`.
-macro_rules! for_columns {
-    ($first:ident..$end:expr, $N:ident in [$($count:literal),*], $call:expr) => {
-        let mut $first = 0;
-        while $first < $end {
-            $(if $end - $first >= $count {
-                const $N: usize = $count;
-                $call;
-                $first += $count;
-                continue;
-            })*
-        }
-    };
-}
 
 /// All columns over a stretch of super-blocks. `BIAS` is what was added to the last plane.
 ///
