@@ -277,3 +277,80 @@ proptest! {
         }
     }
 }
+
+/// Merging word for word as it is defined, quadratic: the best pair, of equals the leftmost, until none is left. `rank` gives
+/// the rank of a pair, smaller is better.
+fn merge_slowly<R: PartialOrd + Copy>(text: &str, rank: impl Fn(&str, &str) -> Option<R>) -> Vec<String> {
+    let mut pieces: Vec<String> = text.chars().map(String::from).collect();
+    loop {
+        let mut best: Option<(R, usize)> = None;
+        for (at, pair) in pieces.windows(2).enumerate() {
+            if let Some(rank) = rank(&pair[0], &pair[1])
+                && best.is_none_or(|(least, _)| rank < least)
+            {
+                best = Some((rank, at));
+            }
+        }
+        let Some((_, at)) = best else { return pieces };
+        let right = pieces.remove(at + 1);
+        pieces[at].push_str(&right);
+    }
+}
+
+proptest! {
+    #[test]
+    fn merges_as_defined(merges in prop::collection::vec(("[abc]{1,4}", "[abc]{1,4}"), 0..30), text in "[abc]{0,200}") {
+        let mut tokens: Vec<String> = ["a", "b", "c"].map(String::from).into();
+        for (left, right) in &merges {
+            for token in [left.clone(), right.clone(), left.clone() + right] {
+                if !tokens.contains(&token) {
+                    tokens.push(token);
+                }
+            }
+        }
+        let rank = |left: &str, right: &str| merges.iter().position(|(l, r)| l == left && r == right);
+        let expected = merge_slowly(&text, rank);
+        let bpe = Tokenizer::new(Definition {
+            model: "gpt2".into(),
+            pre: Some("gpt-2".into()),
+            tokens: tokens.iter().collect(),
+            merges: merges.iter().map(|(left, right)| format!("{left} {right}")).collect(),
+            ..Definition::default()
+        }).unwrap();
+        let shown = |tokenizer: &Tokenizer| {
+            // Twice: the second time known words take the short way.
+            let options = EncodeOptions { add_special: false, parse_special: false };
+            let ids = encode(tokenizer, text.as_bytes(), options);
+            assert_eq!(encode(tokenizer, text.as_bytes(), options), ids);
+            ids.iter().map(|&id| String::from_utf8(tokenizer.token_text(id).unwrap().to_vec()).unwrap()).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(shown(&bpe), expected);
+    }
+
+    #[test]
+    fn scores_as_defined(tokens in prop::collection::btree_map("[ab▁]{1,5}", -3i8..3, 0..40), text in "[ab ]{0,160}") {
+        let mut scores: Vec<(String, f32)> = tokens.into_iter().map(|(token, score)| (token, score.into())).collect();
+        for single in ["a", "b", "▁"] {
+            if !scores.iter().any(|(token, _)| token == single) {
+                scores.push((single.into(), 0.0));
+            }
+        }
+        let rank = |left: &str, right: &str| {
+            let whole = left.to_owned() + right;
+            scores.iter().find(|(token, _)| *token == whole).map(|(_, score)| -score)
+        };
+        let expected = merge_slowly(&text.replace(' ', "▁"), rank);
+        let spm = Tokenizer::new(Definition {
+            model: "llama".into(),
+            add_space_prefix: Some(false),
+            tokens: scores.iter().map(|(token, _)| token).collect(),
+            scores: scores.iter().map(|(_, score)| *score).collect(),
+            ..Definition::default()
+        }).unwrap();
+        for _ in 0..2 {
+            let ids = encode(&spm, text.as_bytes(), EncodeOptions { add_special: false, parse_special: false });
+            let shown: Vec<_> = ids.iter().map(|&id| String::from_utf8(spm.token_text(id).unwrap().to_vec()).unwrap()).collect();
+            prop_assert_eq!(shown, expected.clone());
+        }
+    }
+}

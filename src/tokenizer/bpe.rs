@@ -113,6 +113,12 @@ impl Bpe {
         split(self.pre.stages, text, &mut |word| self.word(word, merger, out))
     }
 
+    /// Bytes of memory held.
+    pub fn memory(&self) -> usize {
+        let others: usize = self.others.keys().map(|text| text.capacity() + size_of::<(Vec<u8>, u32)>()).sum();
+        size_of::<Self>() + self.ids.memory() + self.merges.memory() + others + self.whole.len() + self.bytes.len() * 12
+    }
+
     fn word(&self, word: &[u8], merger: &mut Merger, out: &mut Vec<u32>) -> Result<()> {
         reserve(out, word.len())?;
         let token = self.ids.get(word);

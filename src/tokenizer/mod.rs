@@ -1,7 +1,7 @@
 //! Floor 2: text ↔ token ids.
 //!
-//! A [`Tokenizer`] is built from a [`Definition`] and never changes. Encoding: [`partition`] finds special tokens, then
-//! [`spm`], [`bpe`] (after its [`pretokenizer`]) or [`wordpiece`] encodes the text between them. Decoding: each id has its
+//! A [`Tokenizer`] is built from a [`Definition`] and never changes. Encoding: `partition` finds special tokens, then
+//! `spm`, `bpe` (after its `pretokenizer`) or `wordpiece` encodes the text between them. Decoding: each id has its
 //! bytes; [`Detokenizer`] makes whole characters of them. Ids are those of llama.cpp for all valid UTF-8; bytes that aren't
 //! UTF-8 are kept as bytes where the vocabulary can express them (llama.cpp turns them into U+FFFD).
 //!
@@ -84,9 +84,9 @@ impl Default for DecodeOptions {
 }
 
 enum Kind {
-    Spm(Spm),
+    Spm(Box<Spm>),
     Bpe(Box<Bpe>),
-    WordPiece(WordPiece),
+    WordPiece(Box<WordPiece>),
 }
 
 struct Inner {
@@ -181,8 +181,8 @@ impl Tokenizer {
         let roles = &special.roles;
         let (kind, bos_by_default, always_bos) = match pre {
             Some(pre) => (Kind::Bpe(Box::new(Bpe::new(&definition, pre, roles.unknown)?)), pre.add_bos, pre.always_bos),
-            None if definition.model == "bert" => (Kind::WordPiece(WordPiece::new(&definition, roles.unknown)?), true, true),
-            None => (Kind::Spm(Spm::new(&definition, roles.unknown)?), true, false),
+            None if definition.model == "bert" => (Kind::WordPiece(Box::new(WordPiece::new(&definition, roles.unknown)?)), true, true),
+            None => (Kind::Spm(Box::new(Spm::new(&definition, roles.unknown)?)), true, false),
         };
         let wordpiece = matches!(kind, Kind::WordPiece(_));
         if wordpiece && (roles.bos.is_none() || roles.separator.is_none()) {
@@ -355,6 +355,18 @@ impl Tokenizer {
     /// Whether `add_special` puts EOS last.
     pub fn adds_eos(&self) -> bool {
         self.0.add_eos
+    }
+
+    /// Bytes of memory held, for the budget of whoever keeps the tokenizer. (Encoding needs some of its own while it runs.)
+    pub fn memory(&self) -> u64 {
+        let inner = &*self.0;
+        let kind = match &inner.kind {
+            Kind::Spm(spm) => spm.memory(),
+            Kind::Bpe(bpe) => bpe.memory(),
+            Kind::WordPiece(wordpiece) => wordpiece.memory(),
+        };
+        let lists = inner.texts.memory() + inner.bytes.memory() + inner.special.attributes.len();
+        (size_of::<Inner>() + kind + lists + inner.all_special.memory() + inner.user_defined.memory()) as u64
     }
 
     /// What a host may want to log: doubtful things in the vocabulary that were worked around.

@@ -76,6 +76,12 @@ impl Partition {
         Ok(Self { entries, trie, strips })
     }
 
+    /// Bytes of memory held.
+    pub fn memory(&self) -> usize {
+        let texts: usize = self.entries.iter().map(|entry| entry.text.len()).sum();
+        self.entries.capacity() * size_of::<Entry>() + texts + self.trie.memory()
+    }
+
     /// Gives the parts of `text` in order.
     pub fn split<'a>(&self, text: &'a [u8], sink: &mut dyn FnMut(Part<'a>) -> Result<()>) -> Result<()> {
         let mut seen = Seen { bits: filled(0, self.entries.len().div_ceil(64))?, priorities: Vec::new() };

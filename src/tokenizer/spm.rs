@@ -73,6 +73,11 @@ impl Spm {
         Ok(())
     }
 
+    /// Bytes of memory held.
+    pub fn memory(&self) -> usize {
+        size_of::<Self>() + self.ids.memory() + self.ranks.len() * size_of::<u32>() + self.whole.len() + self.bytes.len() * 8
+    }
+
     /// Whether decoding takes one space away from the start of a text.
     pub fn adds_space_prefix(&self) -> bool {
         self.add_space_prefix

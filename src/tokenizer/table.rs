@@ -97,6 +97,11 @@ impl IdTable {
         Ok(Ok(table))
     }
 
+    /// Bytes of memory held.
+    pub fn memory(&self) -> usize {
+        self.strings.memory() + size_of_val(&*self.slots)
+    }
+
     /// The id of `key`.
     #[inline]
     pub fn get(&self, key: &[u8]) -> Option<u32> {
@@ -140,6 +145,11 @@ impl MergeTable {
     pub fn with_room_for(entries: usize) -> Result<Self> {
         let seed = RandomState::new().hash_one(1u64) | 1;
         Ok(Self { seed, slots: filled((NO_PAIR, Merge { rank: 0, piece: 0 }), slots_for(entries))? })
+    }
+
+    /// Bytes of memory held.
+    pub fn memory(&self) -> usize {
+        size_of_val(&*self.slots)
     }
 
     #[inline]

@@ -64,6 +64,11 @@ impl Trie {
         Ok(Self { nodes, roots })
     }
 
+    /// Bytes of memory held.
+    pub fn memory(&self) -> usize {
+        self.nodes.capacity() * size_of::<Node>()
+    }
+
     /// Whether some string begins with `byte`.
     #[inline]
     pub fn starts_with(&self, byte: u8) -> bool {

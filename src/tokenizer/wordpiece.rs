@@ -44,6 +44,11 @@ impl WordPiece {
         Ok(Self { tokens, lowercase, strip_accents: definition.strip_accents.unwrap_or(lowercase), unknown })
     }
 
+    /// Bytes of memory held.
+    pub fn memory(&self) -> usize {
+        size_of::<Self>() + self.tokens.memory()
+    }
+
     /// Appends the tokens of `text`, which has no special tokens in it. `word` is working memory.
     pub fn encode(&self, text: &[u8], word: &mut Vec<u8>, out: &mut Vec<u32>) -> Result<()> {
         let mut at = 0;
