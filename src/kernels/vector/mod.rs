@@ -42,6 +42,9 @@ impl VectorOps {
             Isa::Avx512 | Isa::Avx512Vnni | Isa::Amx => &avx512::TABLE,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => &avx2::TABLE,
+            Isa::Portable => &portable::TABLE,
+            // The levels of other processors, which this one does not offer.
+            #[cfg(not(target_arch = "x86_64"))]
             _ => &portable::TABLE,
         }
     }
