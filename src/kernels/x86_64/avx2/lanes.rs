@@ -1,6 +1,7 @@
 //! Registers of 256 bits: sums across lanes and transpositions.
 //!
-//! The helpers are inlined into functions that enable AVX2; none of them is called by itself.
+//! The helpers are inlined into functions that enable AVX2; none of them is called by itself. They have loops where a
+//! closure would read better: a closure that is not inlined is compiled without AVX2.
 
 use std::arch::x86_64::*;
 
@@ -36,9 +37,12 @@ pub(super) unsafe fn transpose(v: [__m256i; 8]) -> [__m256i; 8] {
     // SAFETY: register arithmetic.
     unsafe {
         let (a, b) = (transpose_4([v[0], v[1], v[2], v[3]]), transpose_4([v[4], v[5], v[6], v[7]]));
-        std::array::from_fn(|j| {
-            if j < 4 { _mm256_permute2x128_si256::<0x20>(a[j], b[j]) } else { _mm256_permute2x128_si256::<0x31>(a[j - 4], b[j - 4]) }
-        })
+        let mut out = [_mm256_setzero_si256(); 8];
+        for j in 0..4 {
+            out[j] = _mm256_permute2x128_si256::<0x20>(a[j], b[j]);
+            out[4 + j] = _mm256_permute2x128_si256::<0x31>(a[j], b[j]);
+        }
+        out
     }
 }
 

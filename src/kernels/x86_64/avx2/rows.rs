@@ -141,7 +141,9 @@ pub(super) unsafe fn blocks<T: Block, const N: usize>(job: &Job<'_>, first: usiz
                     let left = (blocks - g * 8).min(8);
                     let mut w = [_mm256_setzero_si256(); 8];
                     if left == 8 {
-                        w = std::array::from_fn(|j| T::quants(block.add(j * T::BYTES)));
+                        for j in 0..8 {
+                            w[j] = T::quants(block.add(j * T::BYTES));
+                        }
                     } else {
                         for j in 0..left {
                             w[j] = T::quants(block.add(j * T::BYTES));
@@ -149,13 +151,13 @@ pub(super) unsafe fn blocks<T: Block, const N: usize>(job: &Job<'_>, first: usiz
                     }
                     for c in 0..N {
                         let q = columns[c].add(g * 256);
-                        let products = std::array::from_fn(|j| {
-                            if left < 8 && j >= left {
-                                return _mm256_setzero_si256();
+                        let mut products = [_mm256_setzero_si256(); 8];
+                        for j in 0..8 {
+                            if left == 8 || j < left {
+                                let a = _mm256_loadu_si256(q.add(j * 32).cast());
+                                products[j] = _mm256_madd_epi16(pairs::<T>(w[j], a), _mm256_set1_epi16(1));
                             }
-                            let a = _mm256_loadu_si256(q.add(j * 32).cast());
-                            _mm256_madd_epi16(pairs::<T>(w[j], a), _mm256_set1_epi16(1))
-                        });
+                        }
                         _mm256_store_si256(sums.add(((c * groups + g) * 8 + r) * 32).cast(), lanes::sum_8(products));
                     }
                     for j in 0..left {
@@ -169,8 +171,12 @@ pub(super) unsafe fn blocks<T: Block, const N: usize>(job: &Job<'_>, first: usiz
                 for c in 0..N {
                     let at = sums.add((c * groups + g) * 256);
                     let by_block = lanes::transpose(std::array::from_fn(|r| _mm256_load_si256(at.add(r * 32).cast())));
-                    for (j, sum) in by_block.into_iter().enumerate().take(blocks - g * 8) {
+                    for j in 0..8 {
                         let b = g * 8 + j;
+                        if b >= blocks {
+                            break;
+                        }
+                        let sum = by_block[j];
                         let head = _mm256_load_si256(heads.add(b * 32).cast());
                         let da = _mm256_set1_ps(columns[c].add(layout.scales).cast::<f32>().add(b).read());
                         let minus_128 = columns[c].add(layout.sums).cast::<i32>().add(b).read();

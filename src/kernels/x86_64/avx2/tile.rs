@@ -3,6 +3,7 @@
 
 use std::arch::x86_64::*;
 
+use super::super::super::activation::Layout;
 use super::super::super::table::Job;
 use super::super::for_columns;
 use super::blocks::Block;
@@ -92,8 +93,12 @@ unsafe fn build_super<T: Super>(rows: [*const u8; 8], to: *mut u8) {
 unsafe fn quants<T: Super, const I: usize>(rows: [*const u8; 8], to: *mut u8) {
     // SAFETY: the caller's promise.
     unsafe {
-        let by_k = lanes::transpose(std::array::from_fn(|r| T::quants::<I>(rows[r])));
-        for (j, dwords) in by_k.into_iter().enumerate() {
+        // Loops, because closures are compiled without AVX2 where they are not inlined.
+        let mut by_row = [_mm256_setzero_si256(); 8];
+        for r in 0..8 {
+            by_row[r] = T::quants::<I>(rows[r]);
+        }
+        for (j, dwords) in lanes::transpose(by_row).into_iter().enumerate() {
             _mm256_store_si256(to.add(I * 256 + j * 32).cast(), dwords);
         }
     }
@@ -112,20 +117,13 @@ unsafe fn super_tile<T: Super, const N: usize>(job: &Job<'_>, records: *const u8
             // Dwords of k in a sub-block, and in a sum of 16 bits.
             let sub = if T::PER_32 { 8 } else { 4 };
             let run = if T::ADDS < sub { T::ADDS } else { sub };
-            // Σ over the pairs of (scales or minima) times (sums of activations).
-            let with_sums = |c: usize| {
-                let count = if T::PER_32 { 4 } else { 8 };
-                let a = columns[c].add(if T::PER_32 { layout.sums32 + b * 16 } else { layout.sums + b * 32 }).cast::<i32>();
-                let mut sum = _mm256_setzero_si256();
-                for j in 0..count {
-                    let pair = _mm256_load_si256(paired.add(j * 32).cast());
-                    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pair, _mm256_set1_epi32(a.add(j).read())));
+            let mut sums = [_mm256_setzero_si256(); N];
+            if T::OFFSET != 0 {
+                for c in 0..N {
+                    let offset = pair_sum::<T>(paired, &layout, columns[c], b);
+                    sums[c] = _mm256_mullo_epi32(offset, _mm256_set1_epi32(-T::OFFSET));
                 }
-                sum
-            };
-            let mut sums: [__m256i; N] = std::array::from_fn(|c| {
-                if T::OFFSET == 0 { _mm256_setzero_si256() } else { _mm256_mullo_epi32(with_sums(c), _mm256_set1_epi32(-T::OFFSET)) }
-            });
+            }
             for j in 0..256 / 4 / sub {
                 let scale = _mm256_load_si256(scales.add(j * 32).cast());
                 for start in (0..sub).step_by(run) {
@@ -148,13 +146,32 @@ unsafe fn super_tile<T: Super, const N: usize>(job: &Job<'_>, records: *const u8
                 let da = _mm256_set1_ps(columns[c].add(layout.scales).cast::<f32>().add(b).read());
                 acc[c] = _mm256_fmadd_ps(_mm256_mul_ps(d, da), _mm256_cvtepi32_ps(sums[c]), acc[c]);
                 if T::MINS {
-                    acc[c] = _mm256_fnmadd_ps(_mm256_mul_ps(dmin, da), _mm256_cvtepi32_ps(with_sums(c)), acc[c]);
+                    acc[c] = _mm256_fnmadd_ps(
+                        _mm256_mul_ps(dmin, da),
+                        _mm256_cvtepi32_ps(pair_sum::<T>(paired, &layout, columns[c], b)),
+                        acc[c],
+                    );
                 }
             }
         }
         for c in 0..N {
             lanes::store_first(job.out.add((first + c) * job.ld + row), job.rows - row, acc[c]);
         }
+    }
+}
+
+/// Σ over pairs of (scales or minima) times (sums of activations) of super-block `b`.
+#[inline(always)]
+unsafe fn pair_sum<T: Super>(paired: *const u8, layout: &Layout, column: *const u8, b: usize) -> __m256i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let a = column.add(if T::PER_32 { layout.sums32 + b * 16 } else { layout.sums + b * 32 }).cast::<i32>();
+        let mut sum = _mm256_setzero_si256();
+        for j in 0..if T::PER_32 { 4 } else { 8 } {
+            let pair = _mm256_load_si256(paired.add(j * 32).cast());
+            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pair, _mm256_set1_epi32(a.add(j).read())));
+        }
+        sum
     }
 }
 
@@ -181,11 +198,15 @@ pub(super) unsafe fn blocks<T: Block>(job: &Job<'_>, scratch: &mut [u8]) {
 unsafe fn build_block<T: Block>(rows: [*const u8; 8], to: *mut u8) {
     // SAFETY: the blocks are readable, and all stores are inside the record.
     unsafe {
-        let by_k = lanes::transpose(rows.map(|row| T::quants(row)));
-        for (j, dwords) in by_k.into_iter().enumerate() {
+        let mut by_row = [_mm256_setzero_si256(); 8];
+        let mut heads = Aligned([0u32; 8]);
+        for r in 0..8 {
+            by_row[r] = T::quants(rows[r]);
+            heads.0[r] = T::head(rows[r]);
+        }
+        for (j, dwords) in lanes::transpose(by_row).into_iter().enumerate() {
             _mm256_store_si256(to.add(j * 32).cast(), dwords);
         }
-        let heads = Aligned(rows.map(|row| T::head(row)));
         let heads = _mm256_load_si256(heads.0.as_ptr().cast());
         _mm256_store_ps(to.add(256).cast(), lanes::low_halves(heads));
         _mm256_store_ps(to.add(288).cast(), lanes::high_halves(heads));

@@ -1,6 +1,7 @@
 //! Registers of 512 bits: sums across lanes, transpositions, and integer dot products with or without VNNI.
 //!
-//! The helpers are inlined into functions that enable AVX-512; none of them is called by itself.
+//! The helpers are inlined into functions that enable AVX-512; none of them is called by itself. They have loops where a
+//! closure would read better: a closure that is not inlined is compiled without AVX-512.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -13,7 +14,10 @@ use std::arch::x86_64::*;
 pub(in crate::kernels::x86_64) unsafe fn sum_16(v: [__m512i; 16]) -> __m512i {
     // SAFETY: register arithmetic.
     unsafe {
-        let quads: [__m512i; 4] = std::array::from_fn(|i| sum_4([v[4 * i], v[4 * i + 1], v[4 * i + 2], v[4 * i + 3]]));
+        let mut quads = [_mm512_setzero_si512(); 4];
+        for i in 0..4 {
+            quads[i] = sum_4([v[4 * i], v[4 * i + 1], v[4 * i + 2], v[4 * i + 3]]);
+        }
         sum_groups(sum_groups(quads[0], quads[1]), sum_groups(quads[2], quads[3]))
     }
 }
@@ -63,7 +67,10 @@ pub(in crate::kernels::x86_64) unsafe fn transpose(v: [__m512i; 16]) -> [__m512i
     // SAFETY: register arithmetic.
     unsafe {
         // s[i][j] has, in group L, lane 4L + j of the rows 4i..4i + 4.
-        let s: [[__m512i; 4]; 4] = std::array::from_fn(|i| transpose_4([v[4 * i], v[4 * i + 1], v[4 * i + 2], v[4 * i + 3]]));
+        let mut s = [[_mm512_setzero_si512(); 4]; 4];
+        for i in 0..4 {
+            s[i] = transpose_4([v[4 * i], v[4 * i + 1], v[4 * i + 2], v[4 * i + 3]]);
+        }
         let mut out = [_mm512_setzero_si512(); 16];
         for j in 0..4 {
             let (a, b) = (_mm512_shuffle_i32x4::<0x88>(s[0][j], s[1][j]), _mm512_shuffle_i32x4::<0xdd>(s[0][j], s[1][j]));
@@ -101,14 +108,15 @@ pub(in crate::kernels::x86_64) unsafe fn transpose_memory(from: *const u8, to: *
     unsafe {
         for group in 0..4 {
             // Register r: group `group` of rows r, 4 + r, 8 + r, 12 + r.
-            let gather = |r: usize| {
-                let at = |row: usize| _mm_loadu_si128(from.add(row * 64 + group * 16).cast());
-                let v = _mm512_castsi128_si512(at(r));
-                let v = _mm512_inserti32x4::<1>(v, at(4 + r));
-                let v = _mm512_inserti32x4::<2>(v, at(8 + r));
-                _mm512_inserti32x4::<3>(v, at(12 + r))
-            };
-            let columns = transpose_4([gather(0), gather(1), gather(2), gather(3)]);
+            let mut gathered = [_mm512_setzero_si512(); 4];
+            for r in 0..4 {
+                let at = from.add(r * 64 + group * 16);
+                let v = _mm512_castsi128_si512(_mm_loadu_si128(at.cast()));
+                let v = _mm512_inserti32x4::<1>(v, _mm_loadu_si128(at.add(256).cast()));
+                let v = _mm512_inserti32x4::<2>(v, _mm_loadu_si128(at.add(512).cast()));
+                gathered[r] = _mm512_inserti32x4::<3>(v, _mm_loadu_si128(at.add(768).cast()));
+            }
+            let columns = transpose_4(gathered);
             for (j, column) in columns.into_iter().enumerate() {
                 _mm512_storeu_si512(to.add((group * 4 + j) * 64).cast(), column);
             }

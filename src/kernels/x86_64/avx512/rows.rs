@@ -13,6 +13,8 @@ use super::supers::{Super, spread};
 
 /// The largest number of columns of one call.
 pub(super) const MAX_COLUMNS: usize = 4;
+/// How far ahead the weights are fetched, in bytes.
+const AHEAD: usize = 4096;
 
 /// Scratch for [`super_blocks`]: sums `i32[cols][blocks][16 rows][16]`, minima `i32[cols][blocks][16 rows][4]`,
 /// heads `u32[blocks][16 rows]`.
@@ -40,6 +42,7 @@ pub(super) unsafe fn super_blocks<T: Super, const N: usize, const VNNI: bool>(jo
             let mut block = job.weights.as_ptr().add(start * job.row_bytes);
             for r in 0..rows {
                 for b in 0..blocks {
+                    prefetch(block, T::BYTES);
                     let scales = T::scales(block);
                     let w = [T::quants::<0>(block), T::quants::<1>(block), T::quants::<2>(block), T::quants::<3>(block)];
                     let s = [spread::<T, 0>(scales), spread::<T, 1>(scales), spread::<T, 2>(scales), spread::<T, 3>(scales)];
@@ -112,7 +115,7 @@ pub(super) fn blocks_scratch(blocks: usize) -> usize {
 pub(super) unsafe fn blocks<T: Block, const N: usize, const VNNI: bool>(job: &Job<'_>, first: usize, scratch: &mut [u8]) {
     let blocks = job.k / 32;
     assert!(scratch.len() >= blocks_scratch(blocks));
-    let layout = job.acts.kind.layout(job.k);
+    let (whole, left) = (blocks / 16, blocks % 16);
     let groups = blocks.div_ceil(16);
     let sums = scratch.as_mut_ptr();
     // SAFETY: the scratch holds the two arrays; the columns hold the parts of their layout; rows and outputs exist.
@@ -123,51 +126,30 @@ pub(super) unsafe fn blocks<T: Block, const N: usize, const VNNI: bool>(job: &Jo
             let rows = (job.rows - start).min(16);
             let mut block = job.weights.as_ptr().add(start * job.row_bytes);
             for r in 0..rows {
+                // Column c of group g: `c * groups * 1024` further on.
                 for g in 0..groups {
-                    let left = (blocks - g * 16).min(16);
-                    let w: [__m512i; 8] = if left == 16 {
-                        std::array::from_fn(|j| T::pair(block.add(2 * j * T::BYTES), block.add((2 * j + 1) * T::BYTES)))
+                    let to = sums.add((g * 16 + r) * 64);
+                    let heads = heads.add(g * 1024 + r * 4);
+                    let q = columns.map(|column| column.add(g * 512));
+                    if g < whole {
+                        group_sums::<T, N, VNNI, true>(block, 16, q, to, groups * 1024, heads);
                     } else {
-                        tail_pairs::<T>(block, left)
-                    };
-                    for c in 0..N {
-                        let q = columns[c].add(g * 512);
-                        let products = std::array::from_fn(|j| {
-                            if left < 16 && 2 * j >= left {
-                                return _mm512_setzero_si512();
-                            }
-                            let a = _mm512_loadu_si512(q.add(j * 64).cast());
-                            if T::SHIFT == 0 && !T::MIN {
-                                lanes::dot_u8::<VNNI>(_mm512_setzero_si512(), w[j], a)
-                            } else {
-                                lanes::dot_u7::<VNNI>(_mm512_setzero_si512(), w[j], a)
-                            }
-                        });
-                        _mm512_store_si512(sums.add(((c * groups + g) * 16 + r) * 64).cast(), lanes::sum_8_pairs(products));
+                        group_sums::<T, N, VNNI, false>(block, left, q, to, groups * 1024, heads);
                     }
-                    for j in 0..left {
-                        heads.cast::<u32>().add((g * 16 + j) * 16 + r).write(T::head(block));
-                        block = block.add(T::BYTES);
-                    }
+                    block = block.wrapping_add(16 * T::BYTES);
                 }
+                block = job.weights.as_ptr().wrapping_add((start + r + 1) * job.row_bytes);
             }
             let mut acc = [_mm512_setzero_ps(); N];
             for g in 0..groups {
                 for c in 0..N {
-                    let at = sums.add((c * groups + g) * 1024);
-                    let by_block = lanes::transpose(std::array::from_fn(|r| _mm512_load_si512(at.add(r * 64).cast())));
-                    for (j, sum) in by_block.into_iter().enumerate().take(blocks - g * 16) {
-                        let b = g * 16 + j;
-                        let head = _mm512_load_si512(heads.add(b * 64).cast());
-                        let da = _mm512_set1_ps(columns[c].add(layout.scales).cast::<f32>().add(b).read());
-                        let minus_128 = columns[c].add(layout.sums).cast::<i32>().add(b).read();
-                        let sum = if T::MIN { sum } else { _mm512_add_epi32(sum, _mm512_set1_epi32(minus_128 >> T::SHIFT)) };
-                        acc[c] = _mm512_fmadd_ps(_mm512_mul_ps(lanes::low_halves(head), da), _mm512_cvtepi32_ps(sum), acc[c]);
-                        if T::MIN {
-                            let a_sum = _mm512_set1_ps((minus_128 / -128) as f32);
-                            acc[c] = _mm512_fmadd_ps(_mm512_mul_ps(lanes::high_halves(head), da), a_sum, acc[c]);
-                        }
-                    }
+                    let from = sums.add((c * groups + g) * 1024);
+                    let heads = heads.add(g * 1024);
+                    acc[c] = if g < whole {
+                        group_chain::<T, true>(acc[c], from, heads, job, columns[c], g * 16, 16)
+                    } else {
+                        group_chain::<T, false>(acc[c], from, heads, job, columns[c], g * 16, left)
+                    };
                 }
             }
             for c in 0..N {
@@ -177,18 +159,89 @@ pub(super) unsafe fn blocks<T: Block, const N: usize, const VNNI: bool>(job: &Jo
     }
 }
 
-/// The pairs of the last `left < 16` blocks of a row; the rest is not read.
-#[inline(never)]
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn tail_pairs<T: Block>(block: *const u8, left: usize) -> [__m512i; 8] {
-    let mut pairs = [_mm512_setzero_si512(); 8];
-    for (j, pair) in pairs.iter_mut().enumerate().take(left.div_ceil(2)) {
-        // SAFETY: inside the row. The half of a block that is not there takes the other one; the activations there are
-        // padding, and the sum is not used.
-        unsafe {
-            let a = block.add(2 * j * T::BYTES);
-            *pair = T::pair(a, if 2 * j + 1 < left { a.add(T::BYTES) } else { a });
+/// Asks for as many bytes as `len` some way ahead in the stream: the prefetchers of the processor stop at each page.
+#[inline(always)]
+fn prefetch(at: *const u8, len: usize) {
+    for line in (0..len).step_by(64) {
+        // SAFETY: a hint; no address is wrong.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD + line).cast()) };
+    }
+}
+
+/// The integer sums of `count` blocks of one row, 16 where `WHOLE`, and their heads.
+#[inline(always)]
+unsafe fn group_sums<T: Block, const N: usize, const VNNI: bool, const WHOLE: bool>(
+    block: *const u8,
+    count: usize,
+    q: [*const u8; N],
+    to: *mut u8,
+    column_bytes: usize,
+    heads: *mut u8,
+) {
+    let there = |j: usize| WHOLE || j < count;
+    prefetch(block, 16 * T::BYTES);
+    // SAFETY: only the blocks that are there are read, with their activations, of which there are 64 bytes for each pair.
+    unsafe {
+        // Loops, because closures of this size are not inlined.
+        let mut w = [_mm512_setzero_si512(); 8];
+        for j in 0..8 {
+            if there(2 * j) {
+                // The half of a block that is not there takes the other one; that sum is not used.
+                let a = block.add(2 * j * T::BYTES);
+                w[j] = T::pair(a, if there(2 * j + 1) { a.add(T::BYTES) } else { a });
+            }
+        }
+        for c in 0..N {
+            let mut products = [_mm512_setzero_si512(); 8];
+            for j in 0..8 {
+                if there(2 * j) {
+                    let a = _mm512_loadu_si512(q[c].add(j * 64).cast());
+                    products[j] = if T::SHIFT == 0 && !T::MIN {
+                        lanes::dot_u8::<VNNI>(products[j], w[j], a)
+                    } else {
+                        lanes::dot_u7::<VNNI>(products[j], w[j], a)
+                    };
+                }
+            }
+            _mm512_store_si512(to.add(c * column_bytes).cast(), lanes::sum_8_pairs(products));
+        }
+        for j in 0..16 {
+            if there(j) {
+                heads.add(j * 64).cast::<u32>().write(T::head(block.add(j * T::BYTES)));
+            }
         }
     }
-    pairs
+}
+
+/// Goes on with the chains of 16 rows over `count` blocks from block `b` on, 16 where `WHOLE`.
+#[inline(always)]
+unsafe fn group_chain<T: Block, const WHOLE: bool>(
+    mut acc: __m512,
+    sums: *const u8,
+    heads: *const u8,
+    job: &Job<'_>,
+    column: *const u8,
+    b: usize,
+    count: usize,
+) -> __m512 {
+    let layout = job.acts.kind.layout(job.k);
+    // SAFETY: the scratch and the column hold the blocks.
+    unsafe {
+        let by_block = lanes::transpose(std::array::from_fn(|r| _mm512_load_si512(sums.add(r * 64).cast())));
+        for j in 0..16 {
+            if !WHOLE && j >= count {
+                break;
+            }
+            let head = _mm512_load_si512(heads.add(j * 64).cast());
+            let da = _mm512_set1_ps(column.add(layout.scales).cast::<f32>().add(b + j).read());
+            let minus_128 = column.add(layout.sums).cast::<i32>().add(b + j).read();
+            let sum = if T::MIN { by_block[j] } else { _mm512_add_epi32(by_block[j], _mm512_set1_epi32(minus_128 >> T::SHIFT)) };
+            acc = _mm512_fmadd_ps(_mm512_mul_ps(lanes::low_halves(head), da), _mm512_cvtepi32_ps(sum), acc);
+            if T::MIN {
+                let a_sum = _mm512_set1_ps((minus_128 / -128) as f32);
+                acc = _mm512_fmadd_ps(_mm512_mul_ps(lanes::high_halves(head), da), a_sum, acc);
+            }
+        }
+        acc
+    }
 }
