@@ -22,6 +22,7 @@ use super::error::{Error, Result};
 use super::sync::{Condvar, Mutex};
 
 /// Operations in order, each cut into items that may run at the same time on different threads.
+#[expect(clippy::len_without_is_empty, reason = "nothing asks whether there is nothing to do")]
 pub trait Sequence: Sync {
     /// The number of operations.
     fn len(&self) -> usize;

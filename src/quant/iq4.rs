@@ -26,7 +26,7 @@ pub(super) fn iq4_xs(bytes: &[u8], out: &mut [f32]) {
         let high = u16::from_le_bytes([block[2], block[3]]);
         for (sub, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
             let low = block[4 + sub / 2] >> (4 * (sub % 2)) & 15;
-            let scale = low | (high >> (2 * sub) & 3) as u8 * 16;
+            let scale = low | (((high >> (2 * sub)) as u8 & 3) << 4);
             nibbles(d * f32::from(scale as i8 - 32), &block[8 + 16 * sub..][..16], out);
         }
     });

@@ -55,6 +55,7 @@ impl Bound<'_> {
     ///
     /// # Safety
     /// Called by that worker alone; earlier results of it are dead.
+    #[expect(clippy::mut_from_ref, reason = "the memory belongs to the worker, not to self")]
     pub unsafe fn tile_and_scratch(&self, worker: usize, floats: usize) -> (*mut f32, &mut [u8]) {
         let tile_bytes = (floats * size_of::<f32>()).next_multiple_of(64);
         // SAFETY: worker_bytes() made the slot large enough for the largest tile and kernel scratch together.
