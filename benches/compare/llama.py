@@ -58,6 +58,7 @@ class Engine:
         self.vocab = api.llama_model_get_vocab(self.model)
         self.n_vocab = api.llama_vocab_n_tokens(self.vocab)
         self.context, self.batch = None, batch
+        self.cpu_s = 0.0  # processor time of all threads in `evaluate`, since creation
         if vocab_only:
             return
         options = api.llama_context_default_params()
@@ -89,10 +90,11 @@ class Engine:
             batch.token[i], batch.pos[i] = token, position + i
             batch.n_seq_id[i], batch.seq_id[i][0] = 1, 0
             batch.logits[i] = every_logit or i == len(ids) - 1
-        began = time.perf_counter()
+        began, cpu_began = time.perf_counter(), time.process_time()
         status = api.llama_decode(self.context, batch)
         api.llama_synchronize(self.context)
         took = time.perf_counter() - began
+        self.cpu_s += time.process_time() - cpu_began
         if status != 0:
             raise RuntimeError(f"llama_decode returned {status}")
         return took

@@ -7,7 +7,8 @@
     peer.py tokenize -m MODEL --text file.txt -r 5 [--out ids.txt]
 
 `bench`: prefill of P tokens and decode of N tokens, each after D tokens that are in the cache already; decode is fed seeded
-random ids one at a time, so that neither sampling nor text counts. `ids.txt` holds decimal ids between white space.
+random ids one at a time, so that neither sampling nor text counts. `…_tok_cpu_s` are tokens per second of processor time, all
+threads added, which other load on the machine disturbs less. `ids.txt` holds decimal ids between white space.
 """
 import argparse
 import json
@@ -53,21 +54,24 @@ def bench(args):
     def chunks(tokens):
         return sum(engine.evaluate(tokens[i : i + args.batch], args.depth + i) for i in range(0, len(tokens), args.batch))
 
-    prefill, decode, itl_ms = [], [], []
+    prefill, decode, itl_ms, prefill_cpu, decode_cpu = [], [], [], [], []
     for repeat in range(-args.warm_up, args.repeats):
         if args.prompt:
             fill_to_depth()
+            before = engine.cpu_s
             rate = args.prompt / chunks(ids(args.prompt))
             if repeat >= 0:
                 prefill.append(rate)
+                prefill_cpu.append(args.prompt / (engine.cpu_s - before))
         if args.generate:
             fill_to_depth()
             if not args.depth:
                 engine.evaluate(ids(1), 0)  # the first token after an empty cache is not part of the decode
-            begin = args.depth or 1
+            begin, before = args.depth or 1, engine.cpu_s
             times = [engine.evaluate(ids(1), begin + i) for i in range(args.generate if repeat >= 0 else min(4, args.generate))]
             if repeat >= 0:
                 decode.append(len(times) / sum(times))
+                decode_cpu.append(len(times) / (engine.cpu_s - before))
                 itl_ms += [1e3 * t for t in times]
     return {
         **llama.version(),
@@ -83,6 +87,8 @@ def bench(args):
         "prefill_tok_s": summary(prefill),
         "decode_tok_s": summary(decode),
         "inter_token_ms": summary(itl_ms),
+        "prefill_tok_cpu_s": summary(prefill_cpu),
+        "decode_tok_cpu_s": summary(decode_cpu),
     }
 
 
