@@ -6,8 +6,8 @@
     peer.py logits   -m MODEL -t 2 --ids ids.txt --out logits.npy [--flash …] [--batch 512] [--kv f16|f32]
     peer.py tokenize -m MODEL --text file.txt -r 5 [--out ids.txt]
 
-`bench`: prefill of P tokens and decode of N tokens, each after D tokens that are in the cache already; decode is fed seeded
-random ids one at a time, so that neither sampling nor text counts. `…_tok_cpu_s` are tokens per second of processor time, all
+`bench`, one repeat: with D tokens in the cache, prefill of P tokens, then decode of N; the decode is fed seeded random ids
+one at a time, so that neither sampling nor text counts. `…_tok_cpu_s` are tokens per second of processor time, all
 threads added, which other load on the machine disturbs less. `ids.txt` holds decimal ids between white space.
 """
 import argparse
@@ -38,7 +38,7 @@ def summary(samples):
 
 
 def bench(args):
-    context = -(-(args.depth + max(args.prompt, args.generate) + 8) // 256) * 256
+    context = -(-(args.depth + args.prompt + args.generate + 8) // 256) * 256
     engine = llama.Engine(args.model, args.threads, context, args.batch, FLASH[args.flash], extra_buffers=not args.no_repack)
     rng = random.Random(args.seed)
 
@@ -64,10 +64,14 @@ def bench(args):
                 prefill.append(rate)
                 prefill_cpu.append(args.prompt / (engine.cpu_s - before))
         if args.generate:
-            fill_to_depth()
-            if not args.depth:
+            begin = args.depth + args.prompt
+            if not begin:
+                fill_to_depth()
+                begin = 1
                 engine.evaluate(ids(1), 0)  # the first token after an empty cache is not part of the decode
-            begin, before = args.depth or 1, engine.cpu_s
+            elif not args.prompt:
+                fill_to_depth()
+            before = engine.cpu_s
             times = [engine.evaluate(ids(1), begin + i) for i in range(args.generate if repeat >= 0 else min(4, args.generate))]
             if repeat >= 0:
                 decode.append(len(times) / sum(times))
