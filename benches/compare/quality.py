@@ -9,6 +9,7 @@ For each shape, with DIR from make_models.py:
   others  mean KL divergence from llama.cpp's F16 logits, of ours and of llama.cpp's own logits of the quantised file; ours must
           not pass 1.1 times its.
   all     the same top-1 token at every position where llama.cpp's two largest logits of that file differ by more than 0.1.
+          Where that fails, the row under it says how far llama.cpp is from itself with flash attention switched.
 Exit status 1 where a verdict fails.
 """
 import argparse
@@ -42,13 +43,14 @@ class Lanes:
     def peer_command(self, *more):
         return [sys.executable, HERE / "peer.py", *more]
 
-    def peer(self, model, ids, n_vocab=None):
-        flags = f"{self.args.flash}{'-norepack' if self.args.no_repack else ''}"
+    def peer(self, model, ids, flash=None):
+        flash = flash or self.args.flash
+        flags = f"{flash}{'-norepack' if self.args.no_repack else ''}"
         out = self.work / f"{model.stem}-{self.args.positions}-{self.args.seed}-{flags}.npy"
         if not out.exists():
             partial = out.with_name("partial.npy")
             command = self.peer_command("logits", "-m", model, "-t", self.args.threads, "--ids", ids, "--out", partial)
-            run([*command, "--flash", self.args.flash, *(["--no-repack"] if self.args.no_repack else [])])
+            run([*command, "--flash", flash, *(["--no-repack"] if self.args.no_repack else [])])
             partial.rename(out)
         return np.load(out)
 
@@ -117,7 +119,15 @@ def compare_quantised(lanes, kind, model, ids, reference):
         "top_1": top_1(theirs, ours),
     }
     row["passed"] = ratio is not None and ratio <= MOST_KL_RATIO and row["top_1"]["passed"]
+    if not row["top_1"]["passed"]:
+        row["llama_cpp_against_itself"] = own_noise(lanes, model, ids, theirs)
     return row
+
+
+def own_noise(lanes, model, ids, theirs):
+    """How far llama.cpp is from itself when only its attention changes: the measure for a disagreement near the limit."""
+    other = lanes.peer(model, ids, flash="on" if lanes.args.flash == "off" else "off")
+    return {"rms_difference": float(np.sqrt(np.mean((theirs - other) ** 2))), "top_1": top_1(theirs, other)}
 
 
 def print_row(shape, row):
@@ -129,6 +139,10 @@ def print_row(shape, row):
         figures = f"KL ours {row['kl_ours']['mean']:.6f}  llama.cpp {row['kl_llama_cpp']['mean']:.6f}  ratio {row['kl_ratio']:.3f}  rms d {row['rms_difference']:.3f}"
     leads = "".join(f"  lead {lead:.3f} at {position}" for position, lead in row["top_1"]["disagreements_lead"])
     print(f"{shape:14} {row['type']:7} {figures}  top-1 {agreement:9} {verdict}{leads}", flush=True)
+    if "llama_cpp_against_itself" in row:
+        noise = row["llama_cpp_against_itself"]
+        leads = "".join(f"  lead {lead:.3f} at {position}" for position, lead in noise["top_1"]["disagreements_lead"])
+        print(f"{'':22} llama.cpp against itself, other attention: rms d {noise['rms_difference']:.3f}{leads or '  same top-1'}", flush=True)
 
 
 def main():
