@@ -853,6 +853,9 @@ loquat_status loquat_chat_render(const struct loquat_chat *chat,
 /** Element type of the key/value cache: bfloat16. */
 #define LOQUAT_KV_BF16 30
 
+/** 8-bit integers with a scale for each 32 elements: about half the size of f16, slightly less exact. */
+#define LOQUAT_KV_Q8_0 8
+
 /** How a session is to be made. Later changes do not reach sessions that were made from it. */
 typedef struct loquat_session_options loquat_session_options;
 
@@ -963,7 +966,7 @@ loquat_status loquat_session_options_set_all_logits(struct loquat_session_option
 /**
  * Sets an option by name, for configuration files and for what has no function of its own.
  *
- * "context", "batch", "kv_type" ("f16", "bf16", "f32"), "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty",
+ * "context", "batch", "kv_type" ("f16", "bf16", "f32", "q8_0"), "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty",
  * "frequency_penalty", "penalty_window", "seed", "max_tokens", "stop" (adds one), "ignore_end", "show_special", "all_logits".
  * LOQUAT_UNKNOWN_OPTION for another key.
  */

@@ -1,8 +1,14 @@
 //! The key/value cache: what attention reads, laid out as it reads it.
 //!
 //! Per layer and KV head, keys are stored in blocks of 16 positions with the positions innermost, `[block][dim][16]`, so that a
-//! score needs no horizontal sum; values are stored `[position][dim]` with `dim` padded to 16. Base and strides are multiples of 64
-//! bytes. Elements are f16 (the default), bf16 or f32. The cache is sized by the KV heads, never by the hidden size.
+//! score needs no horizontal sum; values are stored `[position][dim]` with `dim` padded to 16. The parts of a head begin at multiples of 64
+//! bytes. Elements are f16 (the default), bf16, f32, or 8-bit integers with one f32 scale for each [`Q8_LEN`] elements of a position
+//! (q8_0). The cache is sized by the KV heads, never by the hidden size.
+//!
+//! In q8_0 a block of keys is, for each group of 32 dimensions, the 16 scales and then `[32][16]` integers; a value is, for each group,
+//! its scale and then 32 integers.
+
+pub(super) mod store;
 
 use std::sync::Arc;
 
@@ -10,6 +16,13 @@ use crate::base::{AlignedBuf, Error, ErrorKind, MemoryBudget, MemoryCategory, Re
 
 /// Positions in one block of keys.
 pub const KEY_BLOCK: usize = 16;
+
+/// Elements that share a scale in q8_0.
+pub const Q8_LEN: usize = 32;
+/// Bytes of a group of [`Q8_LEN`] value elements: a scale and the integers.
+pub const Q8_VALUE_BYTES: usize = 4 + Q8_LEN;
+/// Bytes of a group of [`Q8_LEN`] dimensions in a block of keys.
+pub const Q8_KEY_BYTES: usize = Q8_VALUE_BYTES * KEY_BLOCK;
 
 /// The element type of a cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -21,14 +34,19 @@ pub enum KvType {
     Bf16,
     /// IEEE single precision.
     F32,
+    /// 8-bit integers with a scale per 32 elements.
+    Q8_0,
 }
 
 impl KvType {
-    /// Bytes of one element.
-    pub fn bytes(self) -> usize {
+    const ALL: [Self; 4] = [Self::F16, Self::Bf16, Self::F32, Self::Q8_0];
+
+    /// Bytes of `dim` elements of one position.
+    pub fn row_bytes(self, dim: usize) -> usize {
         match self {
-            Self::F16 | Self::Bf16 => 2,
-            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => dim * 2,
+            Self::F32 => dim * 4,
+            Self::Q8_0 => dim.div_ceil(Q8_LEN) * Q8_VALUE_BYTES,
         }
     }
 
@@ -38,12 +56,13 @@ impl KvType {
             Self::F16 => "f16",
             Self::Bf16 => "bf16",
             Self::F32 => "f32",
+            Self::Q8_0 => "q8_0",
         }
     }
 
     /// The type of that [`name`](Self::name).
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::F16, Self::Bf16, Self::F32].into_iter().find(|ty| ty.name() == name)
+        Self::ALL.into_iter().find(|ty| ty.name() == name)
     }
 }
 
@@ -68,22 +87,30 @@ pub struct KvLayout {
     heads: usize,
     key_head_bytes: usize,
     value_head_bytes: usize,
-    /// Elements between the values of two positions.
+    /// Bytes of the keys of 16 positions.
+    pub key_block_bytes: usize,
+    /// Bytes of the value of a position.
+    pub value_bytes: usize,
+    /// Elements of a value with its padding.
     pub value_stride: usize,
-}
-
-fn round_up(n: usize, multiple: usize) -> Option<usize> {
-    n.checked_next_multiple_of(multiple)
 }
 
 impl KvLayout {
     /// The layout, or `None` where its size passes the address space.
     pub fn new(shape: KvShape, ty: KvType, capacity: usize) -> Option<Self> {
-        let positions = round_up(capacity, KEY_BLOCK)?;
-        let value_stride = round_up(shape.value_dim, KEY_BLOCK)?;
-        let bytes = |dim: usize| positions.checked_mul(dim)?.checked_mul(ty.bytes()).and_then(|n| round_up(n, 64));
-        let layout =
-            Self { ty, heads: shape.heads, key_head_bytes: bytes(shape.key_dim)?, value_head_bytes: bytes(value_stride)?, value_stride };
+        let blocks = capacity.div_ceil(KEY_BLOCK);
+        let value_stride = shape.value_dim.checked_next_multiple_of(if ty == KvType::Q8_0 { Q8_LEN } else { KEY_BLOCK })?;
+        let (key_block_bytes, value_bytes) = (ty.row_bytes(shape.key_dim).checked_mul(KEY_BLOCK)?, ty.row_bytes(value_stride));
+        let lines = |bytes: usize| bytes.checked_next_multiple_of(64);
+        let layout = Self {
+            ty,
+            heads: shape.heads,
+            key_head_bytes: lines(key_block_bytes.checked_mul(blocks)?)?,
+            value_head_bytes: lines(value_bytes.checked_mul(blocks.checked_mul(KEY_BLOCK)?)?)?,
+            key_block_bytes,
+            value_bytes,
+            value_stride,
+        };
         layout.bytes(shape.layers)?;
         Some(layout)
     }
@@ -150,7 +177,8 @@ impl KvCache {
 
     /// Bytes that the filled positions take, by the elements of the model (no padding counted).
     pub fn live_bytes(&self) -> u64 {
-        let per_position = self.shape.layers * self.shape.heads * (self.shape.key_dim + self.shape.value_dim) * self.layout.ty.bytes();
+        let head = self.layout.ty.row_bytes(self.shape.key_dim) + self.layout.ty.row_bytes(self.shape.value_dim);
+        let per_position = self.shape.layers * self.shape.heads * head;
         (per_position * self.len) as u64
     }
 

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::base::{Error, Reservation, Result, SharedBytes};
+use crate::base::{Error, MemoryCategory, Reservation, Result, SharedBytes};
 use crate::format::{Access, Metadata, ModelFile, TensorInfo};
 use crate::kernels::ops::Program;
 use crate::metrics::runtime::ModelCount;
@@ -31,6 +31,7 @@ struct Inner {
     file: ModelFile,
     tokenizer: Option<Tokenizer>,
     network: Option<Network>,
+    _tables: Option<Reservation>,
     _count: ModelCount,
 }
 
@@ -72,10 +73,12 @@ impl Model {
             true => None,
             false => Some(Network::new(runtime, &file, tokenizer.as_ref()).map_err(|error| error.at(&place))?),
         };
+        let tables = tokenizer.as_ref().map(|tokenizer| runtime.budget().reserve(MemoryCategory::Other, tokenizer.memory())).transpose()?;
         for warning in tokenizer.iter().flat_map(|tokenizer| tokenizer.warnings()) {
             runtime.log(LogLevel::Warning, || format!("{place}: {warning}"));
         }
-        let model = Self(Arc::new(Inner { runtime: runtime.clone(), file, tokenizer, network, _count: runtime.metrics().model() }));
+        let count = runtime.metrics().model();
+        let model = Self(Arc::new(Inner { runtime: runtime.clone(), file, tokenizer, network, _tables: tables, _count: count }));
         runtime.log(LogLevel::Info, || format!("{place}: {}", model.description()));
         Ok(model)
     }

@@ -1,5 +1,6 @@
 //! Causal attention over the cache, one item per KV head and tile of columns.
 
+use crate::kernels::kv::Q8_LEN;
 use crate::kernels::vector::attention::{AttentionTile, scratch_floats};
 
 use super::execution::Bound;
@@ -36,7 +37,7 @@ impl Attention {
 
     /// Floats of scratch for `group` query heads per KV head.
     pub(super) fn scratch_floats(group: usize, value_dim: usize) -> usize {
-        scratch_floats(tile_columns(group) * group, value_dim.next_multiple_of(16))
+        scratch_floats(tile_columns(group) * group, value_dim.next_multiple_of(Q8_LEN))
     }
 
     /// # Safety
@@ -62,7 +63,9 @@ impl Attention {
                 columns,
                 first: bound.first + start,
                 keys: bound.kv.add(layout.keys(self.layer, head)),
+                key_block_bytes: layout.key_block_bytes,
                 values: bound.kv.add(layout.values(self.layer, head)),
+                value_bytes: layout.value_bytes,
                 value_stride: layout.value_stride,
                 scale: self.scale,
             };

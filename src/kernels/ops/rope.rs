@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::kernels::kv::{KEY_BLOCK, KvType};
+use crate::kernels::kv::{KEY_BLOCK, store};
 
 use super::execution::Bound;
 use super::program::FloatView;
@@ -139,41 +139,15 @@ impl RotateStore {
     /// The cache entries of `position` are touched by no other thread; `k` and `v` have the widths of the cache.
     unsafe fn store(&self, bound: &Bound<'_>, k: *const f32, v: *const f32, position: usize) {
         let (shape, layout) = (bound.kv_shape, bound.kv_layout);
-        let key_at = position / KEY_BLOCK * shape.key_dim * KEY_BLOCK + position % KEY_BLOCK;
-        let value_at = position * layout.value_stride;
         for head in 0..shape.heads {
             // SAFETY: the session checked that the position is below the capacity of the cache.
             unsafe {
-                let keys = bound.kv.add(layout.keys(self.layer, head) + key_at * layout.ty.bytes());
-                let values = bound.kv.add(layout.values(self.layer, head) + value_at * layout.ty.bytes());
-                let (k, v) = (k.add(head * shape.key_dim), v.add(head * shape.value_dim));
-                match layout.ty {
-                    KvType::F16 => {
-                        (bound.vector.to_f16)(v, values.cast(), shape.value_dim);
-                        let mut half = [0u16; KEY_BLOCK];
-                        for start in (0..shape.key_dim).step_by(KEY_BLOCK) {
-                            let n = KEY_BLOCK.min(shape.key_dim - start);
-                            (bound.vector.to_f16)(k.add(start), half.as_mut_ptr(), n);
-                            for (i, &x) in half[..n].iter().enumerate() {
-                                *keys.cast::<u16>().add((start + i) * KEY_BLOCK) = x;
-                            }
-                        }
-                    }
-                    KvType::Bf16 => {
-                        for d in 0..shape.key_dim {
-                            *keys.cast::<u16>().add(d * KEY_BLOCK) = half::bf16::from_f32(*k.add(d)).to_bits();
-                        }
-                        for d in 0..shape.value_dim {
-                            *values.cast::<u16>().add(d) = half::bf16::from_f32(*v.add(d)).to_bits();
-                        }
-                    }
-                    KvType::F32 => {
-                        for d in 0..shape.key_dim {
-                            *keys.cast::<f32>().add(d * KEY_BLOCK) = *k.add(d);
-                        }
-                        std::ptr::copy_nonoverlapping(v, values.cast(), shape.value_dim);
-                    }
-                }
+                let block = bound.kv.add(layout.keys(self.layer, head) + position / KEY_BLOCK * layout.key_block_bytes);
+                let value = bound.kv.add(layout.values(self.layer, head) + position * layout.value_bytes);
+                let k = std::slice::from_raw_parts(k.add(head * shape.key_dim), shape.key_dim);
+                let v = std::slice::from_raw_parts(v.add(head * shape.value_dim), shape.value_dim);
+                store::key(bound.vector, layout.ty, k, block, position % KEY_BLOCK);
+                store::value(bound.vector, layout.ty, v, value);
             }
         }
     }

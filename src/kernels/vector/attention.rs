@@ -7,7 +7,7 @@
 //! Milakov and Gimelshein 2018, arXiv 1805.02867). Within a chunk a score is one chain over d, o_d one chain over j, and l sixteen
 //! lanes by j mod 16. None of that depends on how many rows are computed together, so prefill and decode give equal bits.
 
-use crate::kernels::kv::KEY_BLOCK;
+use crate::kernels::kv::{KEY_BLOCK, Q8_KEY_BYTES, Q8_LEN, Q8_VALUE_BYTES};
 
 use super::lanes::{LANES, Lanes};
 
@@ -19,13 +19,17 @@ const ROWS: usize = 4;
 
 /// How elements of the cache become f32 lanes.
 pub trait KvElement {
-    /// Bytes of an element.
-    const BYTES: usize;
-    /// 16 elements from `from` as floats.
+    /// The keys of 16 positions in dimension `d` of a block.
     ///
     /// # Safety
-    /// As for [`Lanes::load`].
-    unsafe fn load<V: Lanes>(from: *const u8) -> V;
+    /// As for [`Lanes::load`]; `block` is a whole block of keys and `d` below their dimension.
+    unsafe fn key<V: Lanes>(block: *const u8, d: usize) -> V;
+
+    /// 16 elements of a value from element `d` on, a multiple of 16.
+    ///
+    /// # Safety
+    /// As for [`Lanes::load`]; `value` is a whole padded value and `d + 16` within it.
+    unsafe fn value<V: Lanes>(value: *const u8, d: usize) -> V;
 }
 
 /// IEEE half precision.
@@ -34,29 +38,63 @@ pub struct F16;
 pub struct Bf16;
 /// IEEE single precision.
 pub struct F32;
+/// 8-bit integers with a scale per 32 elements.
+pub struct Q8;
 
 impl KvElement for F16 {
-    const BYTES: usize = 2;
     #[inline(always)]
-    unsafe fn load<V: Lanes>(from: *const u8) -> V {
+    unsafe fn key<V: Lanes>(block: *const u8, d: usize) -> V {
         // SAFETY: passed on.
-        unsafe { V::load_f16(from.cast()) }
+        unsafe { V::load_f16(block.cast::<u16>().add(d * KEY_BLOCK)) }
+    }
+    #[inline(always)]
+    unsafe fn value<V: Lanes>(value: *const u8, d: usize) -> V {
+        // SAFETY: passed on.
+        unsafe { V::load_f16(value.cast::<u16>().add(d)) }
     }
 }
 impl KvElement for Bf16 {
-    const BYTES: usize = 2;
     #[inline(always)]
-    unsafe fn load<V: Lanes>(from: *const u8) -> V {
+    unsafe fn key<V: Lanes>(block: *const u8, d: usize) -> V {
         // SAFETY: passed on.
-        unsafe { V::load_bf16(from.cast()) }
+        unsafe { V::load_bf16(block.cast::<u16>().add(d * KEY_BLOCK)) }
+    }
+    #[inline(always)]
+    unsafe fn value<V: Lanes>(value: *const u8, d: usize) -> V {
+        // SAFETY: passed on.
+        unsafe { V::load_bf16(value.cast::<u16>().add(d)) }
     }
 }
 impl KvElement for F32 {
-    const BYTES: usize = 4;
     #[inline(always)]
-    unsafe fn load<V: Lanes>(from: *const u8) -> V {
+    unsafe fn key<V: Lanes>(block: *const u8, d: usize) -> V {
         // SAFETY: passed on.
-        unsafe { V::load(from.cast()) }
+        unsafe { V::load(block.cast::<f32>().add(d * KEY_BLOCK)) }
+    }
+    #[inline(always)]
+    unsafe fn value<V: Lanes>(value: *const u8, d: usize) -> V {
+        // SAFETY: passed on.
+        unsafe { V::load(value.cast::<f32>().add(d)) }
+    }
+}
+impl KvElement for Q8 {
+    #[inline(always)]
+    unsafe fn key<V: Lanes>(block: *const u8, d: usize) -> V {
+        // SAFETY: the layout that kernels::kv describes.
+        unsafe {
+            let group = block.add(d / Q8_LEN * Q8_KEY_BYTES);
+            let integers = group.add(KEY_BLOCK * size_of::<f32>() + d % Q8_LEN * KEY_BLOCK);
+            V::load_i8(integers.cast()).mul(V::load(group.cast()))
+        }
+    }
+    #[inline(always)]
+    unsafe fn value<V: Lanes>(value: *const u8, d: usize) -> V {
+        // SAFETY: as above.
+        unsafe {
+            let group = value.add(d / Q8_LEN * Q8_VALUE_BYTES);
+            let scale = group.cast::<f32>().read_unaligned();
+            V::load_i8(group.add(size_of::<f32>() + d % Q8_LEN).cast()).mul(V::splat(scale))
+        }
     }
 }
 
@@ -81,11 +119,15 @@ pub struct AttentionTile {
     pub columns: usize,
     /// Position of the first column; column c attends to positions 0 ..= first + c.
     pub first: usize,
-    /// Keys of the head, `[block][key_dim][16]`.
+    /// Keys of the head: blocks of 16 positions.
     pub keys: *const u8,
-    /// Values of the head, `[position][value_stride]`.
+    /// Bytes between blocks of keys.
+    pub key_block_bytes: usize,
+    /// Values of the head, by position.
     pub values: *const u8,
-    /// Elements between values.
+    /// Bytes between values.
+    pub value_bytes: usize,
+    /// Elements of a value with its padding.
     pub value_stride: usize,
     /// Factor on the scores, 1/√key_dim as a rule.
     pub scale: f32,
@@ -188,7 +230,7 @@ unsafe fn rows_of_chunk<V: Lanes, E: KvElement, const R: usize, const B: usize>(
         }
         let longest = limits[R - 1];
         let blocks = longest.div_ceil(KEY_BLOCK);
-        let block_bytes = tile.key_dim * KEY_BLOCK * E::BYTES;
+        let block_bytes = tile.key_block_bytes;
         let keys = tile.keys.add(start / KEY_BLOCK * block_bytes);
         let mut block = 0;
         while block + B <= blocks {
@@ -253,7 +295,7 @@ unsafe fn score_blocks<V: Lanes, E: KvElement, const R: usize, const B: usize>(
         for d in 0..tile.key_dim {
             let mut k = [V::splat(0.0); B];
             for (b, k) in k.iter_mut().enumerate() {
-                *k = E::load::<V>(keys.add(b * block_bytes + d * KEY_BLOCK * E::BYTES));
+                *k = E::key::<V>(keys.add(b * block_bytes), d);
             }
             for r in 0..R {
                 let x = V::splat(*q[r].add(d));
@@ -282,13 +324,12 @@ unsafe fn weigh<V: Lanes, E: KvElement, const R: usize, const N: usize>(
 ) {
     // SAFETY: the caller's ranges; limits ascend with the row.
     unsafe {
-        let values = tile.values.add((start * tile.value_stride + d * LANES) * E::BYTES);
-        let step = tile.value_stride * E::BYTES;
+        let values = tile.values.add(start * tile.value_bytes);
         let mut acc = [[V::splat(0.0); N]; R];
         for j in 0..limits[0] {
             let mut v = [V::splat(0.0); N];
             for (n, v) in v.iter_mut().enumerate() {
-                *v = E::load::<V>(values.add(j * step + n * LANES * E::BYTES));
+                *v = E::value::<V>(values.add(j * tile.value_bytes), (d + n) * LANES);
             }
             for r in 0..R {
                 let p = V::splat(*scores.add(r * CHUNK + j));
@@ -301,7 +342,8 @@ unsafe fn weigh<V: Lanes, E: KvElement, const R: usize, const N: usize>(
             for j in limits[0]..limits[r] {
                 let p = V::splat(*scores.add(r * CHUNK + j));
                 for n in 0..N {
-                    acc[r][n] = p.fma(E::load::<V>(values.add(j * step + n * LANES * E::BYTES)), acc[r][n]);
+                    let v = E::value::<V>(values.add(j * tile.value_bytes), (d + n) * LANES);
+                    acc[r][n] = p.fma(v, acc[r][n]);
                 }
             }
             for n in 0..N {

@@ -1,7 +1,7 @@
 //! Activation functions and sums, element by element.
 
 use super::lanes::Lanes;
-use super::norm::map2;
+use super::map::map2;
 
 /// `y[i] = silu(gate[i]) · up[i]`, silu(x) = x / (1 + e^−x) (SwiGLU, Shazeer 2020, arXiv 2002.05202).
 ///
@@ -9,9 +9,9 @@ use super::norm::map2;
 /// As for [`Lanes`]; all have `n` elements; `y` may be `gate`.
 #[inline(always)]
 pub unsafe fn silu_mul<V: Lanes>(gate: *const f32, up: *const f32, y: *mut f32, n: usize) {
-    // SAFETY: passed on.
+    // SAFETY: all offsets are below n.
     unsafe {
-        map2::<V>(gate, up, y, n, |g, u| {
+        map2!(V, gate, up, y, n, |g, u| {
             let e = V::splat(0.0).sub(g).exp();
             g.div(e.add(V::splat(1.0))).mul(u)
         });
@@ -25,9 +25,9 @@ pub unsafe fn silu_mul<V: Lanes>(gate: *const f32, up: *const f32, y: *mut f32, 
 /// As for [`Lanes`]; `x` has `n` elements.
 #[inline(always)]
 pub unsafe fn gelu<V: Lanes>(x: *mut f32, n: usize) {
-    // SAFETY: passed on.
+    // SAFETY: all offsets are below n.
     unsafe {
-        map2::<V>(x, x, x, n, |v, _| {
+        map2!(V, x, x, x, n, |v, _same| {
             let cube = v.mul(v).mul(v);
             let z = cube.fma(V::splat(0.044_715), v).mul(V::splat(0.797_884_6));
             let e = z.mul(V::splat(-2.0)).exp();
@@ -42,6 +42,6 @@ pub unsafe fn gelu<V: Lanes>(x: *mut f32, n: usize) {
 /// As for [`Lanes`]; both have `n` elements.
 #[inline(always)]
 pub unsafe fn add<V: Lanes>(x: *mut f32, y: *const f32, n: usize) {
-    // SAFETY: passed on.
-    unsafe { map2::<V>(x, y, x, n, |a, b| a.add(b)) }
+    // SAFETY: all offsets are below n.
+    unsafe { map2!(V, x, y, x, n, |a, b| a.add(b)) }
 }

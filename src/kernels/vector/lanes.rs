@@ -337,16 +337,19 @@ unsafe impl Lanes for Avx2 {
     unsafe fn load_bf16(from: *const u16) -> Self {
         use std::arch::x86_64::*;
         unsafe {
-            let widen = |at: *const u16| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(at.cast()))));
-            Self(widen(from), widen(from.add(8)))
+            let (low, high) = (_mm_loadu_si128(from.cast()), _mm_loadu_si128(from.add(8).cast()));
+            Self(
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(low))),
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(high))),
+            )
         }
     }
     #[inline(always)]
     unsafe fn load_i8(from: *const i8) -> Self {
         use std::arch::x86_64::*;
         unsafe {
-            let widen = |at: *const i8| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(at.cast())));
-            Self(widen(from), widen(from.add(8)))
+            let (low, high) = (_mm_loadl_epi64(from.cast()), _mm_loadl_epi64(from.add(8).cast()));
+            Self(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(low)), _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(high)))
         }
     }
     #[inline(always)]
@@ -388,9 +391,12 @@ unsafe impl Lanes for Avx2 {
     unsafe fn pow2_biased(self) -> Self {
         use std::arch::x86_64::*;
         unsafe {
-            let shift =
-                |x: __m256| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_castps_si256(x), _mm256_set1_epi32(127))));
-            Self(shift(self.0), shift(self.1))
+            let bias = _mm256_set1_epi32(127);
+            let (low, high) = (_mm256_castps_si256(self.0), _mm256_castps_si256(self.1));
+            Self(
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(low, bias))),
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(high, bias))),
+            )
         }
     }
     #[inline(always)]

@@ -6,6 +6,7 @@
 pub mod attention;
 pub mod elementwise;
 pub mod lanes;
+mod map;
 pub mod norm;
 
 use crate::kernels::Isa;
@@ -32,6 +33,7 @@ pub struct VectorOps {
     attend_f16: Attend,
     attend_bf16: Attend,
     attend_f32: Attend,
+    attend_q8: Attend,
 }
 
 impl VectorOps {
@@ -55,6 +57,7 @@ impl VectorOps {
             KvType::F16 => self.attend_f16,
             KvType::Bf16 => self.attend_bf16,
             KvType::F32 => self.attend_f32,
+            KvType::Q8_0 => self.attend_q8,
         }
     }
 }
@@ -84,11 +87,11 @@ unsafe fn to_f16<V: lanes::Lanes>(x: *const f32, y: *mut u16, n: usize) {
 macro_rules! instantiate {
     ($isa:ident, $lanes:ty $(, $attribute:meta)?) => {
         mod $isa {
-            use super::attention::{AttentionTile, Bf16, F16, F32, attend};
+            use super::attention::{AttentionTile, Bf16, F16, F32, Q8, attend};
             use super::{VectorOps, elementwise, norm};
 
             pub static TABLE: VectorOps =
-                VectorOps { rms, layer, silu_mul, gelu, add, to_f16, attend_f16, attend_bf16, attend_f32 };
+                VectorOps { rms, layer, silu_mul, gelu, add, to_f16, attend_f16, attend_bf16, attend_f32, attend_q8 };
 
             $(#[$attribute])?
             unsafe fn rms(x: *const f32, weight: *const f32, y: *mut f32, n: usize, eps: f32) {
@@ -134,6 +137,11 @@ macro_rules! instantiate {
             unsafe fn attend_f32(tile: &AttentionTile, scratch: *mut f32) {
                 // SAFETY: as above.
                 unsafe { attend::<$lanes, F32>(tile, scratch) }
+            }
+            $(#[$attribute])?
+            unsafe fn attend_q8(tile: &AttentionTile, scratch: *mut f32) {
+                // SAFETY: as above.
+                unsafe { attend::<$lanes, Q8>(tile, scratch) }
             }
         }
     };

@@ -1,6 +1,7 @@
 //! RMS and layer normalisation of one row.
 
 use super::lanes::{LANES, Lanes};
+use super::map::{fold, map2};
 
 /// `y[i] = (x[i] · 1/√(mean(x²) + eps)) · w[i]` (Zhang and Sennrich 2019, arXiv 1910.07467).
 ///
@@ -10,9 +11,9 @@ use super::lanes::{LANES, Lanes};
 pub unsafe fn rms<V: Lanes>(x: *const f32, weight: *const f32, y: *mut f32, n: usize, eps: f32) {
     // SAFETY: all offsets are below n.
     unsafe {
-        let squares = fold::<V>(x, n, |acc, v| v.fma(v, acc));
+        let squares = fold!(V, x, n, |acc, v| v.fma(v, acc));
         let factor = 1.0 / (squares / n as f32 + eps).sqrt();
-        map2::<V>(x, weight, y, n, |v, w| v.mul(V::splat(factor)).mul(w));
+        map2!(V, x, weight, y, n, |v, w| v.mul(V::splat(factor)).mul(w));
     }
 }
 
@@ -24,7 +25,7 @@ pub unsafe fn rms<V: Lanes>(x: *const f32, weight: *const f32, y: *mut f32, n: u
 pub unsafe fn layer<V: Lanes>(x: *const f32, weight: *const f32, bias: *const f32, y: *mut f32, n: usize, eps: f32) {
     // SAFETY: all offsets are below n. The zeros that pad the last block become −mean in it, so it is masked again.
     unsafe {
-        let mean = fold::<V>(x, n, |acc, v| acc.add(v)) / n as f32;
+        let mean = fold!(V, x, n, |acc, v| acc.add(v)) / n as f32;
         let whole = n / LANES * LANES;
         let mut acc = V::splat(0.0);
         let mut i = 0;
@@ -40,44 +41,7 @@ pub unsafe fn layer<V: Lanes>(x: *const f32, weight: *const f32, bias: *const f3
             acc = centred.fma(centred, acc);
         }
         let factor = 1.0 / (acc.sum() / n as f32 + eps).sqrt();
-        map2::<V>(x, weight, y, n, |v, w| v.sub(V::splat(mean)).mul(V::splat(factor)).mul(w));
-        map2::<V>(y, bias, y, n, |v, b| v.add(b));
-    }
-}
-
-/// Folds `n` elements lane by lane and sums the lanes.
-#[inline(always)]
-unsafe fn fold<V: Lanes>(x: *const f32, n: usize, f: impl Fn(V, V) -> V) -> f32 {
-    // SAFETY: all offsets are below n.
-    unsafe {
-        let mut acc = V::splat(0.0);
-        let mut i = 0;
-        while i + LANES <= n {
-            acc = f(acc, V::load(x.add(i)));
-            i += LANES;
-        }
-        if i < n {
-            acc = f(acc, V::load_first(x.add(i), n - i));
-        }
-        acc.sum()
-    }
-}
-
-/// `y[i] = f(a[i], b[i])`; `y` may be `a`.
-///
-/// # Safety
-/// As for [`Lanes`]; `a`, `b` and `y` have `n` elements.
-#[inline(always)]
-pub unsafe fn map2<V: Lanes>(a: *const f32, b: *const f32, y: *mut f32, n: usize, f: impl Fn(V, V) -> V) {
-    // SAFETY: all offsets are below n.
-    unsafe {
-        let mut i = 0;
-        while i + LANES <= n {
-            f(V::load(a.add(i)), V::load(b.add(i))).store(y.add(i));
-            i += LANES;
-        }
-        if i < n {
-            f(V::load_first(a.add(i), n - i), V::load_first(b.add(i), n - i)).store_first(y.add(i), n - i);
-        }
+        map2!(V, x, weight, y, n, |v, w| v.sub(V::splat(mean)).mul(V::splat(factor)).mul(w));
+        map2!(V, y, bias, y, n, |v, b| v.add(b));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::attention::{AttentionTile, scratch_floats};
 use super::*;
-use crate::kernels::kv::{KvLayout, KvShape};
+use crate::kernels::kv::{KvLayout, KvShape, store};
 
 /// Reproducible floats in −1..1 (a linear congruential generator is random enough here).
 fn noise(seed: u64, n: usize) -> Vec<f32> {
@@ -110,6 +110,19 @@ fn half_floats_round_to_even() {
     }
 }
 
+/// What a cache of type `ty` makes of `x`, an element of `group`.
+fn rounded(ty: KvType, x: f32, group: &[f32]) -> f32 {
+    match ty {
+        KvType::F16 => half::f16::from_f32(x).to_f32(),
+        KvType::Bf16 => half::bf16::from_f32(x).to_f32(),
+        KvType::F32 => x,
+        KvType::Q8_0 => {
+            let largest = group.iter().fold(0.0f32, |top, x| top.max(x.abs()));
+            (x * (127.0 / largest)).round_ties_even() * (largest / 127.0)
+        }
+    }
+}
+
 /// One KV head with random contents, and queries for `columns` columns from `first` on.
 struct Head {
     layout: KvLayout,
@@ -127,28 +140,20 @@ impl Head {
         let shape = KvShape { layers: 1, heads: 1, key_dim, value_dim };
         let layout = KvLayout::new(shape, ty, positions).unwrap();
         let mut memory = vec![0u8; layout.bytes(1).unwrap()];
-        let cut = |x: f32| match ty {
-            KvType::F16 => half::f16::from_f32(x).to_f32(),
-            KvType::Bf16 => half::bf16::from_f32(x).to_f32(),
-            KvType::F32 => x,
-        };
-        let mut put = |offset: usize, x: f32| match ty {
-            KvType::F16 => memory[offset..offset + 2].copy_from_slice(&half::f16::from_f32(x).to_bits().to_le_bytes()),
-            KvType::Bf16 => memory[offset..offset + 2].copy_from_slice(&half::bf16::from_f32(x).to_bits().to_le_bytes()),
-            KvType::F32 => memory[offset..offset + 4].copy_from_slice(&x.to_le_bytes()),
-        };
         let (mut keys, mut values) = (vec![], vec![]);
         for p in 0..positions {
-            let k: Vec<f32> = noise(100 + p as u64, key_dim).into_iter().map(|x| cut(x * 3.0)).collect();
-            let v: Vec<f32> = noise(9000 + p as u64, value_dim).into_iter().map(cut).collect();
-            for (d, &x) in k.iter().enumerate() {
-                put(layout.keys(0, 0) + (p / 16 * key_dim * 16 + d * 16 + p % 16) * ty.bytes(), x);
+            let k: Vec<f32> = noise(100 + p as u64, key_dim).into_iter().map(|x| x * 3.0).collect();
+            let v: Vec<f32> = noise(9000 + p as u64, value_dim);
+            let block = layout.keys(0, 0) + p / 16 * layout.key_block_bytes;
+            let value = layout.values(0, 0) + p * layout.value_bytes;
+            let portable = VectorOps::for_isa(Isa::Portable);
+            // SAFETY: the places are those of position p in memory of this layout.
+            unsafe {
+                store::key(portable, ty, &k, memory[block..].as_mut_ptr(), p % 16);
+                store::value(portable, ty, &v, memory[value..].as_mut_ptr());
             }
-            for (d, &x) in v.iter().enumerate() {
-                put(layout.values(0, 0) + (p * layout.value_stride + d) * ty.bytes(), x);
-            }
-            keys.push(k);
-            values.push(v);
+            keys.push(k.iter().enumerate().map(|(d, &x)| rounded(ty, x, &k[d / 32 * 32..key_dim.min(d / 32 * 32 + 32)])).collect());
+            values.push(v.iter().enumerate().map(|(d, &x)| rounded(ty, x, &v[d / 32 * 32..value_dim.min(d / 32 * 32 + 32)])).collect());
         }
         let q = noise(7, positions * group * key_dim);
         Self { layout, memory, keys, values, q, group, key_dim, value_dim }
@@ -171,7 +176,9 @@ impl Head {
                 columns: tile.min(columns - start),
                 first: first + start,
                 keys: self.memory[self.layout.keys(0, 0)..].as_ptr(),
+                key_block_bytes: self.layout.key_block_bytes,
                 values: self.memory[self.layout.values(0, 0)..].as_ptr(),
+                value_bytes: self.layout.value_bytes,
                 value_stride: self.layout.value_stride,
                 scale: 1.0 / (self.key_dim as f32).sqrt(),
             };
@@ -196,7 +203,7 @@ impl Head {
 
 #[test]
 fn attention_matches_f64_and_all_instruction_sets() {
-    for ty in [KvType::F16, KvType::Bf16, KvType::F32] {
+    for ty in [KvType::F16, KvType::Bf16, KvType::F32, KvType::Q8_0] {
         for (key_dim, value_dim, group) in [(8, 8, 2), (64, 64, 8), (80, 80, 1), (128, 128, 2), (20, 33, 3)] {
             let head = Head::new(ty, key_dim, value_dim, group, 600);
             for (first, columns) in [(0, 1), (0, 5), (250, 20), (599, 1)] {

@@ -1,0 +1,123 @@
+//! What a host may rely on while a session steps: no allocation, no thread left behind, no effect of neighbours. One test at a time,
+//! since they count for the whole process.
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use common::{demo, goldens};
+use loquat::model::{LoadOptions, Model};
+use loquat::runtime::{Runtime, RuntimeOptions, Threads};
+use loquat::sampling::SamplerConfig;
+use loquat::session::{Session, SessionOptions, Step};
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+struct Counting;
+
+// SAFETY: every call is passed on to System.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps the contract.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+fn model(threads: usize, file: &str) -> Model {
+    let runtime = Runtime::new(RuntimeOptions { threads: Threads::Count(threads), ..Default::default() }).unwrap();
+    Model::load(&runtime, &demo(file), LoadOptions::default()).unwrap()
+}
+
+#[test]
+fn a_steady_step_allocates_nothing() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap();
+    let chain = SamplerConfig { temperature: 0.8, repetition_penalty: 1.1, seed: 1, ..Default::default() };
+    for file in ["emberfield-3m-q8_0.gguf", "emberfield-3m-q4_k_m.gguf", "emberfield-3m-f32.gguf"] {
+        for sampler in [SamplerConfig::greedy(), chain.clone()] {
+            let model = model(2, file);
+            let options = SessionOptions { sampler, ignore_eog: true, stop: vec![b"never this".to_vec()], ..Default::default() };
+            let mut session = Session::new(&model, &options).unwrap();
+            session.append(&goldens()[0].ids).unwrap();
+            for _ in 0..8 {
+                session.step(u64::MAX).unwrap();
+            }
+            let before = ALLOCATIONS.load(Ordering::Relaxed);
+            for _ in 0..200 {
+                assert!(matches!(session.step(u64::MAX).unwrap(), Step::Token { .. }));
+                assert!(!session.text().is_empty() || session.position() > 0);
+            }
+            for _ in 0..200 {
+                session.step(20_000).unwrap();
+            }
+            assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0, "{file}");
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn freeing_the_last_handle_ends_the_threads() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap();
+    // Other threads of this process belong to the test harness and come and go.
+    let threads = || {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        let names = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
+        names.filter(|name| name.starts_with("loquat-")).count()
+    };
+    for _ in 0..20 {
+        let model = model(4, "emberfield-3m-q8_0.gguf");
+        let mut session = Session::new(&model, &SessionOptions::default()).unwrap();
+        drop(model); // the session keeps it, and the runtime, alive
+        session.append(&goldens()[0].ids).unwrap();
+        session.step(u64::MAX).unwrap();
+        while threads() < 3 {
+            std::thread::yield_now(); // a new thread names itself once it runs
+        }
+        drop(session);
+        assert_eq!(threads(), 0);
+    }
+}
+
+#[test]
+fn a_neighbour_changes_no_bit() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap();
+    let model = model(2, "emberfield-3m-q4_k_m.gguf");
+    let options = SessionOptions { ignore_eog: true, ..Default::default() };
+    let logits = || {
+        let mut session = Session::new(&model, &options).unwrap();
+        session.append(&goldens()[1].ids).unwrap();
+        let mut bits: Vec<u32> = vec![];
+        for _ in 0..40 {
+            session.step(u64::MAX).unwrap();
+            bits.extend(session.logits().unwrap().iter().map(|x| x.to_bits()));
+        }
+        bits
+    };
+    let alone = logits();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let mut neighbour = Session::new(&model, &options).unwrap();
+                neighbour.append(&goldens()[2].ids).unwrap();
+                for _ in 0..30 {
+                    neighbour.step(u64::MAX).unwrap();
+                }
+            }
+        });
+        let beside: Vec<_> = (0..5).map(|_| logits()).collect();
+        done.store(true, Ordering::Relaxed);
+        assert!(beside.iter().all(|bits| *bits == alone));
+    });
+}
