@@ -68,6 +68,9 @@ impl Model {
 
     fn from_file(runtime: &Runtime, file: ModelFile, options: LoadOptions) -> Result<Self> {
         let place = file.name().to_owned();
+        if let Some(parts) = file.metadata.u64("split.count")?.filter(|&parts| parts > 1) {
+            return Err(Error::unsupported(format!("{place}: a model split over {parts} files")));
+        }
         let tokenizer = tokenizer(&file.metadata).map_err(|error| error.at(&place))?;
         let network = match options.vocab_only {
             true => None,
