@@ -162,7 +162,8 @@ unsafe fn units(
 /// The columns of a slice.
 #[inline(always)]
 fn slice_of(slice: usize, n: usize) -> std::ops::Range<usize> {
-    let width = n.div_ceil(SLICES);
+    // A slice does not reach from one tile into the next.
+    let width = if n > 16 { 8 } else { 4 };
     (slice * width).min(n)..((slice + 1) * width).min(n)
 }
 
@@ -174,7 +175,8 @@ fn slice_of(slice: usize, n: usize) -> std::ops::Range<usize> {
 unsafe fn plane_units<const PLANES: usize, const PAIRS: usize>(stretch: &Stretch<'_>) {
     let job = stretch.job;
     let layout = job.acts.kind.layout(job.k);
-    let column = |c: usize| job.acts.data.as_ptr().wrapping_add(c * job.acts.stride);
+    let (acts, stride, out, ld) = (job.acts.data.as_ptr(), job.acts.stride, job.out, job.ld);
+    let column = |c: usize| acts.wrapping_add(c * stride);
     let tiles = |unit: Unit, slice: usize, first: usize, n: usize, results: *mut u8| {
         // SAFETY: the record and the columns exist; the configuration has n columns of 64 bytes.
         unsafe {
@@ -183,6 +185,14 @@ unsafe fn plane_units<const PLANES: usize, const PAIRS: usize>(stretch: &Stretch
             let (s, l) = (job.acts.stride, 64usize);
             if slice == 0 {
                 asm!("tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3", options(nostack));
+            }
+            // The same part of the next panel.
+            let next = w.wrapping_add(stretch.steps * stretch.record.bytes);
+            for line in 0..16 {
+                _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(line * 64).cast());
+                if PLANES == 2 {
+                    _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(4096 + line * 64).cast());
+                }
             }
             asm!(
                 "tileloadd tmm4, [{a} + {s}]", "tileloadd tmm6, [{w} + {l}]", "tdpbssd tmm0, tmm4, tmm6",
@@ -215,26 +225,33 @@ unsafe fn plane_units<const PLANES: usize, const PAIRS: usize>(stretch: &Stretch
             let dmin = _mm512_load_ps(record.add(stretch.record.mins).cast());
             let pairs: [__m512i; PAIRS] =
                 std::array::from_fn(|pair| _mm512_load_si512(record.add(stretch.record.pairs + pair * 64).cast()));
-            for c in slice_of(slice, n) {
-                let column = column(first + c);
-                let out = job.out.add((first + c) * job.ld + stretch.row + unit.panel * 16);
-                let at = results.add(c / 16 * 2048 + c % 16 * 64);
+            // Pointers step from column to column: the products of tiles leave little time for addresses.
+            let range = slice_of(slice, n);
+            let mut at = results.add(range.start / 16 * 2048 + range.start % 16 * 64);
+            let mut out = out.add((first + range.start) * ld + stretch.row + unit.panel * 16);
+            let mut column = column(first + range.start);
+            let sums = if PAIRS == 4 { layout.sums32 + b * 16 } else { layout.sums + b * 32 };
+            let scale = layout.scales + b * 4;
+            for _ in range {
                 let mut sum = _mm512_load_si512(at.cast());
                 if PLANES == 2 {
                     sum = _mm512_add_epi32(sum, _mm512_slli_epi32::<7>(_mm512_load_si512(at.add(1024).cast())));
                 }
-                let da = _mm512_set1_ps(column.add(layout.scales).cast::<f32>().add(b).read());
+                let da = _mm512_set1_ps(column.add(scale).cast::<f32>().read());
                 let acc = if b == 0 { _mm512_setzero_ps() } else { _mm512_maskz_loadu_ps(mask, out) };
                 let mut acc = _mm512_fmadd_ps(_mm512_mul_ps(d, da), _mm512_cvtepi32_ps(sum), acc);
                 if PAIRS > 0 {
-                    let sums = column.add(if PAIRS == 4 { layout.sums32 + b * 16 } else { layout.sums + b * 32 });
+                    let sums = column.add(sums).cast::<i32>();
                     let mut sum = _mm512_setzero_si512();
                     for (i, pair) in pairs.iter().enumerate() {
-                        sum = lanes::dot_i16::<true>(sum, *pair, _mm512_set1_epi32(sums.cast::<i32>().add(i).read()));
+                        sum = lanes::dot_i16::<true>(sum, *pair, _mm512_set1_epi32(sums.add(i).read()));
                     }
                     acc = _mm512_fnmadd_ps(_mm512_mul_ps(dmin, da), _mm512_cvtepi32_ps(sum), acc);
                 }
                 _mm512_mask_storeu_ps(out, mask, acc);
+                at = at.add(64);
+                out = out.wrapping_add(ld);
+                column = column.wrapping_add(stride);
             }
         }
     };
