@@ -25,7 +25,10 @@ fn quantize(kind: ActKind, x: &[f32], out: &mut [u8]) {
 }
 
 /// See `Table::matmul`.
-unsafe fn matmul(job: &Job<'_>, scratch: &mut [u8]) {
+///
+/// # Safety
+/// As `Table::matmul`.
+pub(super) unsafe fn matmul(job: &Job<'_>, scratch: &mut [u8]) {
     // SAFETY: passed on; the table is used on processors of its level only.
     unsafe {
         match job.ty {
@@ -70,7 +73,7 @@ unsafe fn with_blocks<T: Block>(job: &Job<'_>, scratch: &mut [u8]) {
 }
 
 /// See `Table::scratch_bytes`.
-fn scratch_bytes(ty: TensorType, k: usize, cols: usize) -> usize {
+pub(super) fn scratch_bytes(ty: TensorType, k: usize, cols: usize) -> usize {
     match ActKind::for_type(ty) {
         ActKind::F32 => generic::scratch_bytes(ty, k, cols),
         ActKind::Q8x32 => rows::blocks_scratch(k / 32).max(tile::blocks_scratch(k / 32)),

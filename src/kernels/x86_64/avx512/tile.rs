@@ -9,18 +9,18 @@ use super::many::Stretch;
 /// All columns over a stretch of super-blocks. `BIAS` is what was added to the last plane.
 ///
 /// # Safety
-/// As `Tile`; AVX-512 F, BW, DQ, VL, and VNNI where `VNNI` says so; the last plane is unsigned.
-pub(super) unsafe fn planes<const PLANES: usize, const PAIRS: usize, const BIAS: i32, const VNNI: bool>(stretch: &Stretch<'_>) {
+/// As `Tile`; AVX-512 F, BW, DQ, VL, VNNI; the last plane is unsigned.
+pub(super) unsafe fn planes<const PLANES: usize, const PAIRS: usize, const BIAS: i32>(stretch: &Stretch<'_>) {
     for_columns!(first..stretch.job.acts.cols, N in [8, 4, 2, 1], {
         for panel in 0..stretch.count {
             // SAFETY: passed on; the columns and the panel exist.
-            unsafe { plane_tile::<N, PLANES, PAIRS, BIAS, VNNI>(stretch, panel, first) };
+            unsafe { plane_tile::<N, PLANES, PAIRS, BIAS>(stretch, panel, first) };
         }
     });
 }
 
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn plane_tile<const N: usize, const PLANES: usize, const PAIRS: usize, const BIAS: i32, const VNNI: bool>(
+unsafe fn plane_tile<const N: usize, const PLANES: usize, const PAIRS: usize, const BIAS: i32>(
     stretch: &Stretch<'_>,
     panel: usize,
     first: usize,
@@ -51,9 +51,9 @@ unsafe fn plane_tile<const N: usize, const PLANES: usize, const PAIRS: usize, co
                 for c in 0..N {
                     let a = _mm512_set1_epi32(columns[c].add(b * 256 + i * 4).cast::<i32>().read());
                     if PLANES == 2 {
-                        low[c] = lanes::dot_u7::<VNNI>(low[c], w0, a);
+                        low[c] = lanes::dot_u7::<true>(low[c], w0, a);
                     }
-                    rest[c] = if BIAS == 128 { lanes::dot_u8::<VNNI>(rest[c], w1, a) } else { lanes::dot_u7::<VNNI>(rest[c], w1, a) };
+                    rest[c] = if BIAS == 128 { lanes::dot_u8::<true>(rest[c], w1, a) } else { lanes::dot_u7::<true>(rest[c], w1, a) };
                 }
             }
             let d = _mm512_load_ps(record.add(stretch.record.scales).cast());
@@ -68,7 +68,7 @@ unsafe fn plane_tile<const N: usize, const PLANES: usize, const PAIRS: usize, co
                     for pair in 0..PAIRS {
                         let m = _mm512_load_si512(record.add(stretch.record.pairs + pair * 64).cast());
                         let a = _mm512_set1_epi32(sums.cast::<i32>().add(pair).read());
-                        sum = lanes::dot_i16::<VNNI>(sum, m, a);
+                        sum = lanes::dot_i16::<true>(sum, m, a);
                     }
                     acc[c] = _mm512_fnmadd_ps(_mm512_mul_ps(dmin, da), _mm512_cvtepi32_ps(sum), acc[c]);
                 }
@@ -84,15 +84,15 @@ unsafe fn plane_tile<const N: usize, const PLANES: usize, const PAIRS: usize, co
 ///
 /// # Safety
 /// As [`planes`].
-pub(super) unsafe fn blocks<const MIN: bool, const VNNI: bool>(stretch: &Stretch<'_>) {
+pub(super) unsafe fn blocks<const MIN: bool>(stretch: &Stretch<'_>) {
     for_columns!(first..stretch.job.acts.cols, N in [6, 4, 2, 1], {
         for panel in (0..stretch.count).step_by(2) {
             // SAFETY: passed on; the columns and the panels exist.
             unsafe {
                 if panel + 1 < stretch.count {
-                    block_tile::<N, 2, MIN, VNNI>(stretch, panel, first);
+                    block_tile::<N, 2, MIN>(stretch, panel, first);
                 } else {
-                    block_tile::<N, 1, MIN, VNNI>(stretch, panel, first);
+                    block_tile::<N, 1, MIN>(stretch, panel, first);
                 }
             }
         }
@@ -100,7 +100,7 @@ pub(super) unsafe fn blocks<const MIN: bool, const VNNI: bool>(stretch: &Stretch
 }
 
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn block_tile<const N: usize, const P: usize, const MIN: bool, const VNNI: bool>(stretch: &Stretch<'_>, panel: usize, first: usize) {
+unsafe fn block_tile<const N: usize, const P: usize, const MIN: bool>(stretch: &Stretch<'_>, panel: usize, first: usize) {
     let job = stretch.job;
     let layout = job.acts.kind.layout(job.k);
     // SAFETY: the columns hold the parts of their layout, the records those of theirs; the outputs exist.
@@ -125,7 +125,7 @@ unsafe fn block_tile<const N: usize, const P: usize, const MIN: bool, const VNNI
                     let a = _mm512_set1_epi32(columns[c].add(b * 32 + i * 4).cast::<i32>().read());
                     for p in 0..P {
                         sums[c][p] =
-                            if MIN { lanes::dot_u7::<VNNI>(sums[c][p], w[p], a) } else { lanes::dot_u8::<VNNI>(sums[c][p], w[p], a) };
+                            if MIN { lanes::dot_u7::<true>(sums[c][p], w[p], a) } else { lanes::dot_u8::<true>(sums[c][p], w[p], a) };
                     }
                 }
             }
