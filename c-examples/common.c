@@ -61,7 +61,8 @@ loquat_status check(loquat_status status, loquat_error *const *error) {
 
 void begin(int argc, char **argv, const char *help) {
     if (argc > 0) {
-        const char *slash = strrchr(argv[0], '/');
+        const char *slash = strrchr(argv[0], '/'), *backslash = strrchr(argv[0], '\\');
+        slash = backslash && (!slash || backslash > slash) ? backslash : slash;
         program = slash ? slash + 1 : argv[0];
     }
 #ifdef _WIN32

@@ -850,11 +850,13 @@ loquat_status loquat_chat_render(const struct loquat_chat *chat,
 /** Element type of the key/value cache: 16-bit floats, the default. */
 #define LOQUAT_KV_F16 1
 
+/**
+ * Element type of the key/value cache: 8-bit integers with a scale for each 32, a little more than half the size of 16-bit floats, less exact.
+ */
+#define LOQUAT_KV_Q8_0 8
+
 /** Element type of the key/value cache: bfloat16. */
 #define LOQUAT_KV_BF16 30
-
-/** 8-bit integers with a scale for each 32 elements: about half the size of f16, slightly less exact. */
-#define LOQUAT_KV_Q8_0 8
 
 /** How a session is to be made. Later changes do not reach sessions that were made from it. */
 typedef struct loquat_session_options loquat_session_options;
@@ -955,8 +957,8 @@ loquat_status loquat_session_options_set_show_special(struct loquat_session_opti
                                                       loquat_error **error);
 
 /**
- * 1 to keep the logits of every prompt position, not only of the last; default 0. Costs vocabulary size × 4 bytes of memory for each
- * token of a batch.
+ * 1 to keep the logits of every position of the last batch that was processed (see loquat_session_logits_at), not only of the last
+ * position; default 0. Costs 4 bytes of memory for each token of the vocabulary and of a batch.
  */
 LOQUAT_MUST_USE
 loquat_status loquat_session_options_set_all_logits(struct loquat_session_options *options,
@@ -1097,6 +1099,20 @@ loquat_status loquat_session_logits(const struct loquat_session *session,
                                     size_t capacity,
                                     size_t *count,
                                     loquat_error **error);
+
+/**
+ * Copies the logits after the token at `position` (counted from 0), as loquat_session_logits those after the last.
+ *
+ * LOQUAT_NOT_FOUND where they were not kept: without loquat_session_options_set_all_logits only those of the last position are, with it
+ * those of the last batch. LOQUAT_BUFFER_TOO_SMALL.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_session_logits_at(const struct loquat_session *session,
+                                       uint32_t position,
+                                       float *logits,
+                                       size_t capacity,
+                                       size_t *count,
+                                       loquat_error **error);
 
 /**
  * Fills `tokens` with the tokens of the context: prompt and generated ones, in order.

@@ -8,7 +8,7 @@ use crate::metrics::SessionMetrics;
 use crate::session::{CancelHandle, DoneReason, Session, SessionOptions, Step};
 
 use super::buffer::{self, Buffer, Out, Versioned, VersionedOut};
-use super::call::call;
+use super::call::{Failure, call};
 use super::error::loquat_error;
 use super::handle::{self, Opaque};
 use super::model::{LOQUAT_NO_TOKEN, loquat_model};
@@ -250,6 +250,32 @@ pub unsafe extern "C" fn loquat_session_logits(
     }
 }
 
+/// Copies the logits after the token at `position` (counted from 0), as loquat_session_logits those after the last.
+///
+/// LOQUAT_NOT_FOUND where they were not kept: without loquat_session_options_set_all_logits only those of the last position are, with it
+/// those of the last batch. LOQUAT_BUFFER_TOO_SMALL.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn loquat_session_logits_at(
+    session: *const loquat_session,
+    position: u32,
+    logits: *mut f32,
+    capacity: usize,
+    count: *mut usize,
+    error: *mut *mut loquat_error,
+) -> loquat_status {
+    // SAFETY: as above.
+    unsafe {
+        call(error, || {
+            let out = Buffer::new(logits, capacity, count, "logits")?;
+            match handle::shared(session)?.logits_at(position as usize) {
+                Some(logits) => out.fill(logits),
+                None => Ok(LOQUAT_NOT_FOUND),
+            }
+        })
+    }
+}
+
 /// Fills `tokens` with the tokens of the context: prompt and generated ones, in order.
 ///
 /// LOQUAT_BUFFER_TOO_SMALL.
@@ -320,7 +346,12 @@ pub unsafe extern "C" fn loquat_session_truncate(
     // SAFETY: as above.
     unsafe {
         call(error, || {
-            handle::exclusive(session)?.truncate(tokens as usize);
+            let mut session = handle::exclusive(session)?;
+            let held = session.tokens().len();
+            if tokens as usize > held {
+                return Err(Failure::argument(format!("truncate to {tokens} tokens: the context holds {held}")));
+            }
+            session.truncate(tokens as usize);
             Ok(LOQUAT_OK)
         })
     }

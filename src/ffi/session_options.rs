@@ -30,10 +30,10 @@ impl Opaque for loquat_session_options {
 pub const LOQUAT_KV_F32: u32 = 0;
 /// Element type of the key/value cache: 16-bit floats, the default.
 pub const LOQUAT_KV_F16: u32 = 1;
+/// Element type of the key/value cache: 8-bit integers with a scale for each 32, a little more than half the size of 16-bit floats, less exact.
+pub const LOQUAT_KV_Q8_0: u32 = 8;
 /// Element type of the key/value cache: bfloat16.
 pub const LOQUAT_KV_BF16: u32 = 30;
-/// 8-bit integers with a scale for each 32 elements: about half the size of f16, slightly less exact.
-pub const LOQUAT_KV_Q8_0: u32 = 8;
 
 /// New options: the model's context length, a 16-bit cache, always the most probable token, no limit on tokens.
 #[unsafe(no_mangle)]
@@ -302,8 +302,8 @@ pub unsafe extern "C" fn loquat_session_options_set_show_special(
     }
 }
 
-/// 1 to keep the logits of every prompt position, not only of the last; default 0. Costs vocabulary size × 4 bytes of memory for each
-/// token of a batch.
+/// 1 to keep the logits of every position of the last batch that was processed (see loquat_session_logits_at), not only of the last
+/// position; default 0. Costs 4 bytes of memory for each token of the vocabulary and of a batch.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn loquat_session_options_set_all_logits(

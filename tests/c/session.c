@@ -86,6 +86,7 @@ static void conversation(void) {
     /* The same again after a reset, sliced as thinly as can be; and after going back to the middle. */
     EXPECT(LOQUAT_OK, loquat_session_reset(session, NULL));
     golden_turn(session, 0);
+    EXPECT_ERROR(LOQUAT_INVALID_ARGUMENT, "truncate", loquat_session_truncate(session, 100, &error));
     EXPECT(LOQUAT_OK, loquat_session_truncate(session, PROMPT_LENGTH + 2, NULL));
     EXPECT(LOQUAT_TOKEN, loquat_session_step(session, UINT64_MAX, &event, NULL));
     CHECK(event.token == GOLDEN[2]);
@@ -220,7 +221,38 @@ static void options(void) {
     loquat_runtime_free(runtime);
 }
 
+/* Logits of every position: the largest after each token of the golden turn is the next one. */
+static void all_logits(void) {
+    loquat_runtime *runtime = runtime_of(1);
+    loquat_model *model = model_of(runtime);
+    loquat_session_options *options = NULL;
+    loquat_session *session = NULL;
+    loquat_event event = {.struct_size = sizeof event};
+    static float logits[2048];
+    size_t count = 0;
+    EXPECT(LOQUAT_OK, loquat_session_options_new(&options, NULL));
+    EXPECT(LOQUAT_OK, loquat_session_options_set_all_logits(options, 1, NULL));
+    EXPECT(LOQUAT_OK, loquat_session_options_set_max_tokens(options, 0, NULL));
+    EXPECT(LOQUAT_OK, loquat_session_options_set(options, "kv_type", 7, "f32", 3, NULL));
+    EXPECT(LOQUAT_OK, loquat_session_new(model, options, &session, NULL));
+    loquat_session_options_free(options);
+    EXPECT(LOQUAT_OK, loquat_session_append_tokens(session, PROMPT, PROMPT_LENGTH, NULL));
+    EXPECT(LOQUAT_OK, loquat_session_append_tokens(session, GOLDEN, GOLDEN_LENGTH, NULL));
+    EXPECT(LOQUAT_DONE, loquat_session_step(session, UINT64_MAX, &event, NULL));
+    for (uint32_t i = 0; i < GOLDEN_LENGTH; i++) {
+        EXPECT(LOQUAT_OK, loquat_session_logits_at(session, (uint32_t)PROMPT_LENGTH - 1 + i, logits, 2048, &count, NULL));
+        for (uint32_t token = 0; token < count; token++) {
+            CHECK(logits[token] <= logits[GOLDEN[i]]);
+        }
+    }
+    EXPECT(LOQUAT_NOT_FOUND, loquat_session_logits_at(session, 99, logits, 2048, &count, NULL));
+    loquat_session_free(session);
+    loquat_model_free(model);
+    loquat_runtime_free(runtime);
+}
+
 int main(void) {
+    all_logits();
     conversation();
     two_threads();
     options();
