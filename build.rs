@@ -79,7 +79,7 @@ fn section(root: &Path, name: &str) -> String {
     text
 }
 
-/// Puts comments of one line on one line, and negative constants in parentheses.
+/// Puts comments of one line on one line and negative constants in parentheses, and calls types by their names alone.
 fn tidy(declarations: &str) -> String {
     let lines: Vec<&str> = declarations.lines().collect();
     let mut out = Vec::with_capacity(lines.len());
@@ -96,6 +96,8 @@ fn tidy(declarations: &str) -> String {
                 let (name, value) = define.rsplit_once(' ').expect("a define has a value");
                 out.push(format!("{name} ({value})"));
             }
+            // Every struct has its name as a type, too: one spelling throughout.
+            (code, _) if !code.starts_with("typedef") && !code.starts_with('*') => out.push(line.replace("struct loquat_", "loquat_")),
             _ => out.push((*line).to_owned()),
         }
     }

@@ -179,17 +179,17 @@ typedef struct loquat_error loquat_error;
  *
  * Never fails. Any thread.
  */
-loquat_status loquat_error_status(const struct loquat_error *error);
+loquat_status loquat_error_status(const loquat_error *error);
 
 /**
  * The message: UTF-8, for people, subject to change. It ends with NUL and lives as long as the error object. "" for NULL.
  *
  * Never fails. Any thread.
  */
-const char *loquat_error_message(const struct loquat_error *error);
+const char *loquat_error_message(const loquat_error *error);
 
 /** Frees an error object. NULL is fine. */
-void loquat_error_free(struct loquat_error *error);
+void loquat_error_free(loquat_error *error);
 
 /* ===========================================================================
  * Runtime
@@ -243,17 +243,17 @@ typedef struct loquat_memory {
 } loquat_memory;
 
 /** New options: one thread for each core, no memory limit, no log. */
-LOQUAT_MUST_USE loquat_status loquat_runtime_options_new(struct loquat_runtime_options **options, loquat_error **error);
+LOQUAT_MUST_USE loquat_status loquat_runtime_options_new(loquat_runtime_options **options, loquat_error **error);
 
 /** Frees options. NULL is fine. */
-void loquat_runtime_options_free(struct loquat_runtime_options *options);
+void loquat_runtime_options_free(loquat_runtime_options *options);
 
 /**
  * How many threads compute, the one that calls loquat_session_step included: 0 for one per core, 1 for the caller's alone (the
  * library then starts no thread).
  */
 LOQUAT_MUST_USE
-loquat_status loquat_runtime_options_set_threads(struct loquat_runtime_options *options,
+loquat_status loquat_runtime_options_set_threads(loquat_runtime_options *options,
                                                  uint32_t threads,
                                                  loquat_error **error);
 
@@ -262,7 +262,7 @@ loquat_status loquat_runtime_options_set_threads(struct loquat_runtime_options *
  * it fails with LOQUAT_OUT_OF_MEMORY.
  */
 LOQUAT_MUST_USE
-loquat_status loquat_runtime_options_set_memory_limit(struct loquat_runtime_options *options,
+loquat_status loquat_runtime_options_set_memory_limit(loquat_runtime_options *options,
                                                       uint64_t bytes,
                                                       loquat_error **error);
 
@@ -272,7 +272,7 @@ loquat_status loquat_runtime_options_set_memory_limit(struct loquat_runtime_opti
  * Lent: `user_data` must live until the runtime and everything that was made with it is freed.
  */
 LOQUAT_MUST_USE
-loquat_status loquat_runtime_options_set_log(struct loquat_runtime_options *options,
+loquat_status loquat_runtime_options_set_log(loquat_runtime_options *options,
                                              loquat_log_fn log,
                                              void *user_data,
                                              uint32_t least_level,
@@ -285,7 +285,7 @@ loquat_status loquat_runtime_options_set_log(struct loquat_runtime_options *opti
  * "avx512vnni", "amx"; one that the machine lacks is an error when the runtime is made). LOQUAT_UNKNOWN_OPTION for another key.
  */
 LOQUAT_MUST_USE
-loquat_status loquat_runtime_options_set(struct loquat_runtime_options *options,
+loquat_status loquat_runtime_options_set(loquat_runtime_options *options,
                                          const char *key,
                                          size_t key_length,
                                          const char *value,
@@ -298,15 +298,15 @@ loquat_status loquat_runtime_options_set(struct loquat_runtime_options *options,
  * LOQUAT_UNSUPPORTED for an instruction set that the machine lacks; LOQUAT_IO where the system gives no thread.
  */
 LOQUAT_MUST_USE
-loquat_status loquat_runtime_new(const struct loquat_runtime_options *options,
-                                 struct loquat_runtime **runtime,
+loquat_status loquat_runtime_new(const loquat_runtime_options *options,
+                                 loquat_runtime **runtime,
                                  loquat_error **error);
 
 /** Frees the host's hold on a runtime. Its threads end when its last model and session are freed too. NULL is fine. */
-void loquat_runtime_free(struct loquat_runtime *runtime);
+void loquat_runtime_free(loquat_runtime *runtime);
 
 /** Stores how many threads compute, the calling one included. */
-LOQUAT_MUST_USE loquat_status loquat_runtime_threads(const struct loquat_runtime *runtime, uint32_t *threads, loquat_error **error);
+LOQUAT_MUST_USE loquat_status loquat_runtime_threads(const loquat_runtime *runtime, uint32_t *threads, loquat_error **error);
 
 /**
  * Fills `buffer` with the name of the instruction set that the runtime computes with ("avx512", "portable").
@@ -314,7 +314,7 @@ LOQUAT_MUST_USE loquat_status loquat_runtime_threads(const struct loquat_runtime
  * LOQUAT_BUFFER_TOO_SMALL.
  */
 LOQUAT_MUST_USE
-loquat_status loquat_runtime_isa(const struct loquat_runtime *runtime,
+loquat_status loquat_runtime_isa(const loquat_runtime *runtime,
                                  char *buffer,
                                  size_t capacity,
                                  size_t *length,
@@ -322,8 +322,8 @@ loquat_status loquat_runtime_isa(const struct loquat_runtime *runtime,
 
 /** Fills `memory` with what the models and sessions of the runtime hold now. */
 LOQUAT_MUST_USE
-loquat_status loquat_runtime_get_memory(const struct loquat_runtime *runtime,
-                                        struct loquat_memory *memory,
+loquat_status loquat_runtime_get_memory(const loquat_runtime *runtime,
+                                        loquat_memory *memory,
                                         loquat_error **error);
 
 /* ===========================================================================
@@ -382,23 +382,23 @@ typedef struct loquat_model_info {
 } loquat_model_info;
 
 /** New options: map the file, load everything. */
-LOQUAT_MUST_USE loquat_status loquat_model_options_new(struct loquat_model_options **options, loquat_error **error);
+LOQUAT_MUST_USE loquat_status loquat_model_options_new(loquat_model_options **options, loquat_error **error);
 
 /** Frees options. NULL is fine. */
-void loquat_model_options_free(struct loquat_model_options *options);
+void loquat_model_options_free(loquat_model_options *options);
 
 /** How the file is read: LOQUAT_ACCESS_MAP (default) or LOQUAT_ACCESS_READ. */
-LOQUAT_MUST_USE loquat_status loquat_model_options_set_access(struct loquat_model_options *options, uint32_t access, loquat_error **error);
+LOQUAT_MUST_USE loquat_status loquat_model_options_set_access(loquat_model_options *options, uint32_t access, loquat_error **error);
 
 /** 1 to load the tokenizer and metadata only: such a model can't have sessions. Default 0. */
 LOQUAT_MUST_USE
-loquat_status loquat_model_options_set_vocab_only(struct loquat_model_options *options,
+loquat_status loquat_model_options_set_vocab_only(loquat_model_options *options,
                                                   uint32_t vocab_only,
                                                   loquat_error **error);
 
 /** Sets an option by name: "access" ("map", "read"), "vocab_only". LOQUAT_UNKNOWN_OPTION for another key. */
 LOQUAT_MUST_USE
-loquat_status loquat_model_options_set(struct loquat_model_options *options,
+loquat_status loquat_model_options_set(loquat_model_options *options,
                                        const char *key,
                                        size_t key_length,
                                        const char *value,
@@ -415,8 +415,8 @@ LOQUAT_MUST_USE
 loquat_status loquat_model_load(const loquat_runtime *runtime,
                                 const char *path,
                                 size_t path_length,
-                                const struct loquat_model_options *options,
-                                struct loquat_model **model,
+                                const loquat_model_options *options,
+                                loquat_model **model,
                                 loquat_error **error);
 
 /**
@@ -434,15 +434,15 @@ loquat_status loquat_model_load_buffer(const loquat_runtime *runtime,
                                        size_t length,
                                        loquat_release_fn release,
                                        void *user_data,
-                                       const struct loquat_model_options *options,
-                                       struct loquat_model **model,
+                                       const loquat_model_options *options,
+                                       loquat_model **model,
                                        loquat_error **error);
 
 /** Frees the host's hold on a model. The weights go when its last session is freed too. NULL is fine. */
-void loquat_model_free(struct loquat_model *model);
+void loquat_model_free(loquat_model *model);
 
 /** Fills `info` with the shape of the model. */
-LOQUAT_MUST_USE loquat_status loquat_model_get_info(const struct loquat_model *model, struct loquat_model_info *info, loquat_error **error);
+LOQUAT_MUST_USE loquat_status loquat_model_get_info(const loquat_model *model, loquat_model_info *info, loquat_error **error);
 
 /**
  * Fills `buffer` with a line about the model for people: architecture, size, type of the weights.
@@ -450,7 +450,7 @@ LOQUAT_MUST_USE loquat_status loquat_model_get_info(const struct loquat_model *m
  * LOQUAT_BUFFER_TOO_SMALL.
  */
 LOQUAT_MUST_USE
-loquat_status loquat_model_description(const struct loquat_model *model,
+loquat_status loquat_model_description(const loquat_model *model,
                                        char *buffer,
                                        size_t capacity,
                                        size_t *length,
@@ -635,7 +635,7 @@ LOQUAT_MUST_USE loquat_status loquat_model_tensor_count(const loquat_model *mode
 LOQUAT_MUST_USE
 loquat_status loquat_model_get_tensor(const loquat_model *model,
                                       uint64_t index,
-                                      struct loquat_tensor *tensor,
+                                      loquat_tensor *tensor,
                                       loquat_error **error);
 
 /**
@@ -764,11 +764,11 @@ loquat_status loquat_model_token_attributes(const loquat_model *model,
 LOQUAT_MUST_USE
 loquat_status loquat_detokenizer_new(const loquat_model *model,
                                      uint32_t flags,
-                                     struct loquat_detokenizer **detokenizer,
+                                     loquat_detokenizer **detokenizer,
                                      loquat_error **error);
 
 /** Frees a stream. NULL is fine. */
-void loquat_detokenizer_free(struct loquat_detokenizer *detokenizer);
+void loquat_detokenizer_free(loquat_detokenizer *detokenizer);
 
 /**
  * Adds a token to the stream and stores what text is complete now: whole UTF-8 characters, perhaps none. The text is not
@@ -777,7 +777,7 @@ void loquat_detokenizer_free(struct loquat_detokenizer *detokenizer);
  * LOQUAT_INVALID_ARGUMENT for an id outside the vocabulary.
  */
 LOQUAT_MUST_USE
-loquat_status loquat_detokenizer_push(struct loquat_detokenizer *detokenizer,
+loquat_status loquat_detokenizer_push(loquat_detokenizer *detokenizer,
                                       uint32_t token,
                                       const char **text,
                                       size_t *text_length,
@@ -785,7 +785,7 @@ loquat_status loquat_detokenizer_push(struct loquat_detokenizer *detokenizer,
 
 /** Ends the stream and stores the rest: U+FFFD where the tokens ended inside a character. The stream can then be used afresh. */
 LOQUAT_MUST_USE
-loquat_status loquat_detokenizer_finish(struct loquat_detokenizer *detokenizer,
+loquat_status loquat_detokenizer_finish(loquat_detokenizer *detokenizer,
                                         const char **text,
                                         size_t *text_length,
                                         loquat_error **error);
@@ -807,14 +807,14 @@ typedef struct loquat_chat loquat_chat;
  *
  * LOQUAT_INVALID_ARGUMENT for a model without a template; LOQUAT_TEMPLATE for a template that can't be parsed.
  */
-LOQUAT_MUST_USE loquat_status loquat_chat_new(const loquat_model *model, struct loquat_chat **chat, loquat_error **error);
+LOQUAT_MUST_USE loquat_status loquat_chat_new(const loquat_model *model, loquat_chat **chat, loquat_error **error);
 
 /** Frees a list. NULL is fine. */
-void loquat_chat_free(struct loquat_chat *chat);
+void loquat_chat_free(loquat_chat *chat);
 
 /** Adds a message at the end. Both texts are copied. */
 LOQUAT_MUST_USE
-loquat_status loquat_chat_add(struct loquat_chat *chat,
+loquat_status loquat_chat_add(loquat_chat *chat,
                               const char *role,
                               size_t role_length,
                               const char *content,
@@ -822,7 +822,7 @@ loquat_status loquat_chat_add(struct loquat_chat *chat,
                               loquat_error **error);
 
 /** Removes all messages. */
-LOQUAT_MUST_USE loquat_status loquat_chat_clear(struct loquat_chat *chat, loquat_error **error);
+LOQUAT_MUST_USE loquat_status loquat_chat_clear(loquat_chat *chat, loquat_error **error);
 
 /**
  * Fills `prompt` with the messages as the template writes them; `generation_prompt` is 1 to end with the beginning of the assistant's
@@ -831,7 +831,7 @@ LOQUAT_MUST_USE loquat_status loquat_chat_clear(struct loquat_chat *chat, loquat
  * LOQUAT_BUFFER_TOO_SMALL; LOQUAT_TEMPLATE where the template raises an exception (its message is the error's).
  */
 LOQUAT_MUST_USE
-loquat_status loquat_chat_render(const struct loquat_chat *chat,
+loquat_status loquat_chat_render(const loquat_chat *chat,
                                  uint32_t generation_prompt,
                                  char *prompt,
                                  size_t capacity,
@@ -862,29 +862,29 @@ loquat_status loquat_chat_render(const struct loquat_chat *chat,
 typedef struct loquat_session_options loquat_session_options;
 
 /** New options: the model's context length, a 16-bit cache, always the most probable token, no limit on tokens. */
-LOQUAT_MUST_USE loquat_status loquat_session_options_new(struct loquat_session_options **options, loquat_error **error);
+LOQUAT_MUST_USE loquat_status loquat_session_options_new(loquat_session_options **options, loquat_error **error);
 
 /** Frees options. NULL is fine. */
-void loquat_session_options_free(struct loquat_session_options *options);
+void loquat_session_options_free(loquat_session_options *options);
 
 /**
  * The number of tokens that the context holds; 0 for the model's own context length. Memory for all of them is taken when the
  * session is made.
  */
 LOQUAT_MUST_USE
-loquat_status loquat_session_options_set_context(struct loquat_session_options *options,
+loquat_status loquat_session_options_set_context(loquat_session_options *options,
                                                  uint32_t tokens,
                                                  loquat_error **error);
 
 /** The number of prompt tokens that are processed together; default 512. It changes speed and scratch memory, not results. */
 LOQUAT_MUST_USE
-loquat_status loquat_session_options_set_batch(struct loquat_session_options *options,
+loquat_status loquat_session_options_set_batch(loquat_session_options *options,
                                                uint32_t tokens,
                                                loquat_error **error);
 
 /** The element type of the key/value cache: a LOQUAT_KV_ number. */
 LOQUAT_MUST_USE
-loquat_status loquat_session_options_set_kv_type(struct loquat_session_options *options,
+loquat_status loquat_session_options_set_kv_type(loquat_session_options *options,
                                                  uint32_t kv_type,
                                                  loquat_error **error);
 
@@ -893,28 +893,28 @@ loquat_status loquat_session_options_set_kv_type(struct loquat_session_options *
  * three settings below. Finite, at least 0.
  */
 LOQUAT_MUST_USE
-loquat_status loquat_session_options_set_temperature(struct loquat_session_options *options,
+loquat_status loquat_session_options_set_temperature(loquat_session_options *options,
                                                      float temperature,
                                                      loquat_error **error);
 
 /** Draws among the `top_k` most probable tokens only; 0 for all. Default 40. */
 LOQUAT_MUST_USE
-loquat_status loquat_session_options_set_top_k(struct loquat_session_options *options,
+loquat_status loquat_session_options_set_top_k(loquat_session_options *options,
                                                uint32_t top_k,
                                                loquat_error **error);
 
 /** Draws among the fewest tokens whose probabilities reach `top_p`, above 0 and at most 1; 1 for all. Default 0.95. */
-LOQUAT_MUST_USE loquat_status loquat_session_options_set_top_p(struct loquat_session_options *options, float top_p, loquat_error **error);
+LOQUAT_MUST_USE loquat_status loquat_session_options_set_top_p(loquat_session_options *options, float top_p, loquat_error **error);
 
 /** Draws among tokens that are at least `min_p` times as probable as the most probable one, from 0 to 1; 0 for all. Default 0.05. */
-LOQUAT_MUST_USE loquat_status loquat_session_options_set_min_p(struct loquat_session_options *options, float min_p, loquat_error **error);
+LOQUAT_MUST_USE loquat_status loquat_session_options_set_min_p(loquat_session_options *options, float min_p, loquat_error **error);
 
 /**
  * Penalties on the last `window` tokens (0 for none): `repetition` divides positive logits and multiplies negative ones (1 is off),
  * `presence` is taken once from the logit of each token there, `frequency` once for each time it is there (0 is off).
  */
 LOQUAT_MUST_USE
-loquat_status loquat_session_options_set_penalties(struct loquat_session_options *options,
+loquat_status loquat_session_options_set_penalties(loquat_session_options *options,
                                                    float repetition,
                                                    float presence,
                                                    float frequency,
@@ -922,37 +922,37 @@ loquat_status loquat_session_options_set_penalties(struct loquat_session_options
                                                    loquat_error **error);
 
 /** The seed of the draws: the same seed, prompt and options give the same text, whatever the number of threads. Default 0. */
-LOQUAT_MUST_USE loquat_status loquat_session_options_set_seed(struct loquat_session_options *options, uint64_t seed, loquat_error **error);
+LOQUAT_MUST_USE loquat_status loquat_session_options_set_seed(loquat_session_options *options, uint64_t seed, loquat_error **error);
 
 /** Adds `bias` to the logit of `token` in every draw: finite, or -INFINITY to forbid it. Each token at most once. */
 LOQUAT_MUST_USE
-loquat_status loquat_session_options_add_logit_bias(struct loquat_session_options *options,
+loquat_status loquat_session_options_add_logit_bias(loquat_session_options *options,
                                                     uint32_t token,
                                                     float bias,
                                                     loquat_error **error);
 
 /** Ends a turn where the text comes to `stop`, which is left out. May be called several times. Not empty. */
 LOQUAT_MUST_USE
-loquat_status loquat_session_options_add_stop(struct loquat_session_options *options,
+loquat_status loquat_session_options_add_stop(loquat_session_options *options,
                                               const char *stop,
                                               size_t stop_length,
                                               loquat_error **error);
 
 /** The most tokens that a turn generates; UINT32_MAX for no limit but the context. Default: no limit. */
 LOQUAT_MUST_USE
-loquat_status loquat_session_options_set_max_tokens(struct loquat_session_options *options,
+loquat_status loquat_session_options_set_max_tokens(loquat_session_options *options,
                                                     uint32_t tokens,
                                                     loquat_error **error);
 
 /** 1 to go on past end-of-generation tokens, as benchmarks do; default 0. */
 LOQUAT_MUST_USE
-loquat_status loquat_session_options_set_ignore_end(struct loquat_session_options *options,
+loquat_status loquat_session_options_set_ignore_end(loquat_session_options *options,
                                                     uint32_t ignore,
                                                     loquat_error **error);
 
 /** 1 to have special tokens appear in the text as they are written ("<|im_end|>"); default 0, they are left out. */
 LOQUAT_MUST_USE
-loquat_status loquat_session_options_set_show_special(struct loquat_session_options *options,
+loquat_status loquat_session_options_set_show_special(loquat_session_options *options,
                                                       uint32_t show,
                                                       loquat_error **error);
 
@@ -961,7 +961,7 @@ loquat_status loquat_session_options_set_show_special(struct loquat_session_opti
  * position; default 0. Costs 4 bytes of memory for each token of the vocabulary and of a batch.
  */
 LOQUAT_MUST_USE
-loquat_status loquat_session_options_set_all_logits(struct loquat_session_options *options,
+loquat_status loquat_session_options_set_all_logits(loquat_session_options *options,
                                                     uint32_t all,
                                                     loquat_error **error);
 
@@ -973,7 +973,7 @@ loquat_status loquat_session_options_set_all_logits(struct loquat_session_option
  * LOQUAT_UNKNOWN_OPTION for another key.
  */
 LOQUAT_MUST_USE
-loquat_status loquat_session_options_set(struct loquat_session_options *options,
+loquat_status loquat_session_options_set(loquat_session_options *options,
                                          const char *key,
                                          size_t key_length,
                                          const char *value,
@@ -1032,11 +1032,11 @@ typedef struct loquat_event {
 LOQUAT_MUST_USE
 loquat_status loquat_session_new(const loquat_model *model,
                                  const loquat_session_options *options,
-                                 struct loquat_session **session,
+                                 loquat_session **session,
                                  loquat_error **error);
 
 /** Frees a session and its memory. NULL is fine. */
-void loquat_session_free(struct loquat_session *session);
+void loquat_session_free(loquat_session *session);
 
 /**
  * Appends the tokens of a text to the prompt. `flags`: LOQUAT_ADD_SPECIAL (right for the first text of a conversation that no chat
@@ -1045,7 +1045,7 @@ void loquat_session_free(struct loquat_session *session);
  * LOQUAT_CONTEXT_FULL where the tokens do not fit; none is appended then.
  */
 LOQUAT_MUST_USE
-loquat_status loquat_session_append_text(struct loquat_session *session,
+loquat_status loquat_session_append_text(loquat_session *session,
                                          const char *text,
                                          size_t text_length,
                                          uint32_t flags,
@@ -1057,7 +1057,7 @@ loquat_status loquat_session_append_text(struct loquat_session *session,
  * LOQUAT_CONTEXT_FULL where they do not fit; none is appended then. LOQUAT_INVALID_ARGUMENT for an id outside the vocabulary.
  */
 LOQUAT_MUST_USE
-loquat_status loquat_session_append_tokens(struct loquat_session *session,
+loquat_status loquat_session_append_tokens(loquat_session *session,
                                            const uint32_t *tokens,
                                            size_t count,
                                            loquat_error **error);
@@ -1066,7 +1066,7 @@ loquat_status loquat_session_append_tokens(struct loquat_session *session,
  * Changes how many tokens a turn generates at most, from the turn in progress on; UINT32_MAX for no limit but the context, 0 to process the
  * prompt and generate nothing.
  */
-LOQUAT_MUST_USE loquat_status loquat_session_set_max_tokens(struct loquat_session *session, uint32_t tokens, loquat_error **error);
+LOQUAT_MUST_USE loquat_status loquat_session_set_max_tokens(loquat_session *session, uint32_t tokens, loquat_error **error);
 
 /**
  * Works on the session for about `budget_ns` nanoseconds: first on what is left of the prompt, then on the next token. 0 does one item of
@@ -1079,13 +1079,13 @@ LOQUAT_MUST_USE loquat_status loquat_session_set_max_tokens(struct loquat_sessio
  * The text and what is sampled do not depend on the budget or on the number of threads.
  */
 LOQUAT_MUST_USE
-loquat_status loquat_session_step(struct loquat_session *session,
+loquat_status loquat_session_step(loquat_session *session,
                                   uint64_t budget_ns,
-                                  struct loquat_event *event,
+                                  loquat_event *event,
                                   loquat_error **error);
 
 /** Makes the step that runs now, or the next one, return LOQUAT_CANCELLED within one item of work. At any time, from any thread. */
-LOQUAT_MUST_USE loquat_status loquat_session_cancel(const struct loquat_session *session, loquat_error **error);
+LOQUAT_MUST_USE loquat_status loquat_session_cancel(const loquat_session *session, loquat_error **error);
 
 /**
  * Copies the logits of the last position that was processed: `*count` floats, one for each token of the vocabulary, as the model computed
@@ -1094,7 +1094,7 @@ LOQUAT_MUST_USE loquat_status loquat_session_cancel(const struct loquat_session 
  * LOQUAT_NOT_FOUND before the prompt is processed; LOQUAT_BUFFER_TOO_SMALL.
  */
 LOQUAT_MUST_USE
-loquat_status loquat_session_logits(const struct loquat_session *session,
+loquat_status loquat_session_logits(const loquat_session *session,
                                     float *logits,
                                     size_t capacity,
                                     size_t *count,
@@ -1107,7 +1107,7 @@ loquat_status loquat_session_logits(const struct loquat_session *session,
  * those of the last batch. LOQUAT_BUFFER_TOO_SMALL.
  */
 LOQUAT_MUST_USE
-loquat_status loquat_session_logits_at(const struct loquat_session *session,
+loquat_status loquat_session_logits_at(const loquat_session *session,
                                        uint32_t position,
                                        float *logits,
                                        size_t capacity,
@@ -1120,7 +1120,7 @@ loquat_status loquat_session_logits_at(const struct loquat_session *session,
  * LOQUAT_BUFFER_TOO_SMALL.
  */
 LOQUAT_MUST_USE
-loquat_status loquat_session_tokens(const struct loquat_session *session,
+loquat_status loquat_session_tokens(const loquat_session *session,
                                     uint32_t *tokens,
                                     size_t capacity,
                                     size_t *count,
@@ -1128,20 +1128,20 @@ loquat_status loquat_session_tokens(const struct loquat_session *session,
 
 /** Stores how many tokens the context holds and can hold. Either pointer may be NULL. */
 LOQUAT_MUST_USE
-loquat_status loquat_session_position(const struct loquat_session *session,
+loquat_status loquat_session_position(const loquat_session *session,
                                       uint32_t *position,
                                       uint32_t *capacity,
                                       loquat_error **error);
 
 /** Forgets all tokens, and puts the sampler back to its seed. The session is then as new. */
-LOQUAT_MUST_USE loquat_status loquat_session_reset(struct loquat_session *session, loquat_error **error);
+LOQUAT_MUST_USE loquat_status loquat_session_reset(loquat_session *session, loquat_error **error);
 
 /**
  * Forgets all tokens from position `tokens` on, so that the context holds that many.
  *
  * LOQUAT_INVALID_ARGUMENT where it holds fewer.
  */
-LOQUAT_MUST_USE loquat_status loquat_session_truncate(struct loquat_session *session, uint32_t tokens, loquat_error **error);
+LOQUAT_MUST_USE loquat_status loquat_session_truncate(loquat_session *session, uint32_t tokens, loquat_error **error);
 
 /* ===========================================================================
  * Metrics
@@ -1283,14 +1283,14 @@ typedef struct loquat_runtime_metrics {
 /** Fills `metrics` with the counters of the session. */
 LOQUAT_MUST_USE
 loquat_status loquat_session_get_metrics(const loquat_session *session,
-                                         struct loquat_session_metrics *metrics,
+                                         loquat_session_metrics *metrics,
                                          loquat_error **error);
 
 /** Fills `latency` with the figures of a series of the session, a LOQUAT_SERIES_ number. */
 LOQUAT_MUST_USE
 loquat_status loquat_session_get_latency(const loquat_session *session,
                                          uint32_t series,
-                                         struct loquat_latency *latency,
+                                         loquat_latency *latency,
                                          loquat_error **error);
 
 /**
@@ -1324,14 +1324,14 @@ loquat_status loquat_session_metrics_json(const loquat_session *session,
 /** Fills `metrics` with the counters of the runtime. */
 LOQUAT_MUST_USE
 loquat_status loquat_runtime_get_metrics(const loquat_runtime *runtime,
-                                         struct loquat_runtime_metrics *metrics,
+                                         loquat_runtime_metrics *metrics,
                                          loquat_error **error);
 
 /** Fills `latency` with the figures of a series of the runtime, a LOQUAT_SERIES_ number. */
 LOQUAT_MUST_USE
 loquat_status loquat_runtime_get_latency(const loquat_runtime *runtime,
                                          uint32_t series,
-                                         struct loquat_latency *latency,
+                                         loquat_latency *latency,
                                          loquat_error **error);
 
 /**
