@@ -4,6 +4,7 @@
 
 pub mod bytes;
 pub mod error;
+pub mod fma;
 pub mod memory;
 pub mod pool;
 pub mod sync;

@@ -4,6 +4,7 @@
 //! padded by zeros; then the lanes are added 8 + 8, 4 + 4, 2 + 2, 1 + 1.
 
 use super::super::table::Job;
+use crate::base::fma::fma;
 use crate::quant::{TensorType, decode_row};
 
 /// Σ w·a in the order above; the shorter slice is padded with zeros.
@@ -13,7 +14,7 @@ fn dot(w: &[f32], a: &[f32]) -> f32 {
     for (w, a) in w[..k].chunks(16).zip(a[..k].chunks(16)) {
         for (l, lane) in lanes.iter_mut().enumerate() {
             let (w, a) = if l < w.len() { (w[l], a[l]) } else { (0.0, 0.0) };
-            *lane = w.mul_add(a, *lane);
+            *lane = fma(w, a, *lane);
         }
     }
     let mut width = 8;

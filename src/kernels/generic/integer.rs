@@ -2,6 +2,7 @@
 
 use super::super::table::Job;
 use super::unpack::{BlockType, SuperBlockType};
+use crate::base::fma::fma;
 
 /// Products with blocks of 32. Per block, in ascending order:
 /// acc = fma(dw·da, Σ qw·qa, acc), and where the type has a minimum acc = fma(m·da, Σ qa, acc).
@@ -23,10 +24,10 @@ pub(super) unsafe fn blocks<T: BlockType>(job: &Job<'_>) {
                 let isum: i32 = block.q.iter().zip(q).map(|(&w, &a)| i32::from(w) * i32::from(a as i8)).sum();
                 // SAFETY: the caller gave an output for every row and column.
                 let out = unsafe { job.out_at(row, c) };
-                *out = (block.d * da).mul_add(isum as f32, *out);
+                *out = fma(block.d * da, isum as f32, *out);
                 if T::HAS_MIN {
                     let asum: i32 = q.iter().map(|&a| i32::from(a as i8)).sum();
-                    *out = (block.m * da).mul_add(asum as f32, *out);
+                    *out = fma(block.m * da, asum as f32, *out);
                 }
             }
         }
@@ -60,9 +61,9 @@ pub(super) unsafe fn super_blocks<T: SuperBlockType>(job: &Job<'_>) {
                 }
                 // SAFETY: the caller gave an output for every row and column.
                 let out = unsafe { job.out_at(row, c) };
-                *out = (block.d * da).mul_add(isum as f32, *out);
+                *out = fma(block.d * da, isum as f32, *out);
                 if T::HAS_MIN {
-                    *out = (-(block.dmin * da)).mul_add(msum as f32, *out);
+                    *out = fma(-(block.dmin * da), msum as f32, *out);
                 }
             }
         }

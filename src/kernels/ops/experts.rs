@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use crate::base::fma::fma;
 use crate::kernels::Matrix;
 
 use super::execution::Bound;
@@ -150,7 +151,7 @@ impl ExpertsDown {
                     let out = OutTile { start: tile, ld: rows.len() };
                     product(bound, acts, &self.down[*expert as usize], rows.clone(), column..column + 1, out, scratch);
                     for i in 0..rows.len() {
-                        *target.add(i) = weight.mul_add(*tile.add(i), *target.add(i));
+                        *target.add(i) = fma(*weight, *tile.add(i), *target.add(i));
                     }
                 }
             }

@@ -7,6 +7,7 @@
 //! Milakov and Gimelshein 2018, arXiv 1805.02867). Within a chunk a score is one chain over d, o_d one chain over j, and l sixteen
 //! lanes by j mod 16. None of that depends on how many rows are computed together, so prefill and decode give equal bits.
 
+use crate::base::fma::fma;
 use crate::kernels::kv::{KEY_BLOCK, Q8_KEY_BYTES, Q8_LEN, Q8_VALUE_BYTES};
 
 use super::lanes::{LANES, Lanes};
@@ -367,7 +368,7 @@ unsafe fn merge<V: Lanes>(m: *mut f32, l: *mut f32, o: *mut f32, chunk: *const f
         V::load(exponents.as_ptr()).exp().store(factors.as_mut_ptr());
         let (old, new) = (factors[0], factors[1]);
         *m = top;
-        *l = (*l).mul_add(old, l_chunk * new);
+        *l = fma(*l, old, l_chunk * new);
         let mut d = 0;
         while d < n {
             let merged = V::load(o.add(d)).fma(V::splat(old), V::load(part.add(d)).mul(V::splat(new)));

@@ -4,6 +4,8 @@
 //! same correctly rounded operations in the same order, so that results are equal bit for bit on all of them. Horizontal sums use
 //! one fixed tree (8+8, 4+4, 2+2, 1+1).
 
+use crate::base::fma::fma;
+
 /// Lanes in the unit.
 pub const LANES: usize = 16;
 
@@ -171,7 +173,7 @@ unsafe impl Lanes for Portable {
     }
     #[inline(always)]
     unsafe fn fma(self, b: Self, c: Self) -> Self {
-        Self(std::array::from_fn(|i| self.0[i].mul_add(b.0[i], c.0[i])))
+        Self(std::array::from_fn(|i| fma(self.0[i], b.0[i], c.0[i])))
     }
     #[inline(always)]
     unsafe fn max(self, b: Self) -> Self {
