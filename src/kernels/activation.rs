@@ -14,7 +14,7 @@ pub enum ActKind {
     /// Blocks of 32: `i8 q[k]`, `f32 d[k/32]`, `i32 c[k/32]` with c = −128·Σq.
     Q8x32,
     /// Blocks of 256: `i8 q[k]`, `f32 d[k/256]`, `i16 s16[k/16]` and `i16 s32[k/32]`, the sums of 16 and of 32 q, and
-    /// `i32 c[k/256]` with c = −128·Σq.
+    /// `i32 c[k/256]` with c = −128·Σq, and `i32 c16[k/16]` with c16 = −32·Σq.
     Q8x256,
 }
 
@@ -46,18 +46,19 @@ impl ActKind {
     pub(crate) fn layout(self, k: usize) -> Layout {
         let pad = |bytes: usize| bytes.next_multiple_of(64);
         let mut layout = match self {
-            Self::F32 => Layout { scales: 0, sums: 0, sums32: 0, sums256: 0, bytes: pad(k * 4) },
+            Self::F32 => Layout { scales: 0, sums: 0, sums32: 0, sums256: 0, offsets16: 0, bytes: pad(k * 4) },
             Self::Q8x32 => {
                 let scales = pad(k);
                 let sums = scales + pad(k / 32 * 4);
-                Layout { scales, sums, sums32: 0, sums256: 0, bytes: sums + pad(k / 32 * 4) }
+                Layout { scales, sums, sums32: 0, sums256: 0, offsets16: 0, bytes: sums + pad(k / 32 * 4) }
             }
             Self::Q8x256 => {
                 let scales = pad(k);
                 let sums = scales + pad(k / 256 * 4);
                 let sums32 = sums + pad(k / 16 * 2);
                 let sums256 = sums32 + pad(k / 32 * 2);
-                Layout { scales, sums, sums32, sums256, bytes: sums256 + pad(k / 256 * 4) }
+                let offsets16 = sums256 + pad(k / 256 * 4);
+                Layout { scales, sums, sums32, sums256, offsets16, bytes: offsets16 + pad(k / 16 * 4) }
             }
         };
         // An odd number of lines, so that the same place of many columns is spread over all sets of a cache.
@@ -77,6 +78,8 @@ pub(crate) struct Layout {
     pub sums32: usize,
     /// `i32 c[]` of Q8x256.
     pub sums256: usize,
+    /// `i32 c16[]` of Q8x256.
+    pub offsets16: usize,
     /// The whole column.
     pub bytes: usize,
 }
@@ -110,7 +113,7 @@ mod tests {
         assert_eq!(ActKind::F32.bytes(17), 128 + 64);
         assert_eq!(ActKind::Q8x32.bytes(32), 64 + 64 + 64);
         assert_eq!(ActKind::Q8x32.bytes(2048), 2048 + 256 + 256 + 64);
-        assert_eq!(ActKind::Q8x256.bytes(256), 256 + 4 * 64 + 64);
-        assert_eq!(ActKind::Q8x256.bytes(2048), 2048 + 64 + 256 + 128 + 64 + 64);
+        assert_eq!(ActKind::Q8x256.bytes(256), 256 + 5 * 64);
+        assert_eq!(ActKind::Q8x256.bytes(2048), 2048 + 64 + 256 + 128 + 64 + 512 + 64);
     }
 }

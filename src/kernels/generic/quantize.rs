@@ -42,6 +42,10 @@ pub(super) fn quantize(kind: ActKind, x: &[f32], out: &mut [u8]) {
                     out[at + i * 2..][..2].copy_from_slice(&sum.to_ne_bytes());
                 }
             }
+            for i in 0..x.len() / 16 {
+                let sum = sum(&out[i * 16..i * 16 + 16]);
+                out[layout.offsets16 + i * 4..][..4].copy_from_slice(&(-32 * sum).to_ne_bytes());
+            }
         }
     }
 }

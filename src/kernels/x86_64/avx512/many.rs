@@ -43,6 +43,16 @@ impl Stretch<'_> {
         unsafe { self.panels.add((panel * self.steps + step) * self.record.bytes) }
     }
 
+    /// The outputs of a panel in a column.
+    ///
+    /// # Safety
+    /// Both exist.
+    #[inline(always)]
+    pub unsafe fn out(&self, panel: usize, column: usize) -> *mut f32 {
+        // SAFETY: the caller's promise.
+        unsafe { self.job.out.add(column * self.job.ld + self.row + panel * 16) }
+    }
+
     /// Rows of a panel.
     #[inline(always)]
     pub fn rows(&self, panel: usize) -> usize {
@@ -62,11 +72,25 @@ pub(in crate::kernels::x86_64) fn scratch_bytes(kind: ActKind, k: usize) -> usiz
     match kind {
         ActKind::F32 => 0,
         ActKind::Q8x32 => PANELS * k.div_ceil(64) * panel::BLOCK_RECORD.bytes,
-        ActKind::Q8x256 => PANELS * (k / 256) * panel::super_record(2, 8).bytes,
+        ActKind::Q8x256 => PANELS * (k / 256) * panel::SUPER_RECORD_MAX,
     }
 }
 
-/// Runs `tile` over all stretches of a product with super-blocks.
+/// Runs `tile` over all stretches of a product with super-blocks whose scales stand apart.
+///
+/// # Safety
+/// As `Table::matmul`; AVX-512 F, BW, DQ, VL.
+pub(in crate::kernels::x86_64) unsafe fn scaled_blocks<T: Super>(job: &Job<'_>, scratch: &mut [u8], tile: Tile) {
+    const { assert!(panel::scaled_record::<T>().bytes <= panel::SUPER_RECORD_MAX) };
+    let build = |rows: &[*const u8; 16], step: usize, to: *mut u8| {
+        // SAFETY: the step is inside the rows, and the record inside the scratch.
+        unsafe { panel::build_scaled::<T>(&rows.map(|row| row.add(step * T::BYTES)), to) }
+    };
+    // SAFETY: passed on.
+    unsafe { stretches(job, scratch, panel::scaled_record::<T>(), 256, build, tile) }
+}
+
+/// Runs `tile` over all stretches of a product with super-blocks whose scales are multiplied in.
 ///
 /// # Safety
 /// As `Table::matmul`; AVX-512 F, BW, DQ, VL.

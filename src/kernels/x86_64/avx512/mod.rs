@@ -12,7 +12,7 @@ mod tile;
 
 use super::super::table::{Job, Table};
 use super::super::{ActKind, Isa, generic};
-use super::avx2;
+use super::{avx2, for_columns};
 use crate::quant::TensorType;
 use blocks::Block;
 use supers::Super;
@@ -45,11 +45,11 @@ pub(super) unsafe fn matmul<const VNNI: bool>(job: &Job<'_>, scratch: &mut [u8])
             TensorType::Q4_1 => with_blocks::<blocks::Q41, VNNI>(job, scratch, tile::blocks::<true>),
             TensorType::Q5_0 => with_blocks::<blocks::Q50, VNNI>(job, scratch, tile::blocks::<false>),
             TensorType::Q5_1 => with_blocks::<blocks::Q51, VNNI>(job, scratch, tile::blocks::<true>),
-            TensorType::Q2_K => with_supers::<supers::Q2K, VNNI>(job, scratch, tile::planes::<1, 8, 0>),
-            TensorType::Q3_K => with_supers::<supers::Q3K, VNNI>(job, scratch, tile::planes::<1, 0, 128>),
-            TensorType::Q4_K => with_supers::<supers::Q4K, VNNI>(job, scratch, tile::planes::<2, 4, 0>),
-            TensorType::Q5_K => with_supers::<supers::Q5K, VNNI>(job, scratch, tile::planes::<2, 4, 0>),
-            TensorType::Q6_K => with_supers::<supers::Q6K, VNNI>(job, scratch, tile::planes::<2, 0, 64>),
+            TensorType::Q2_K => with_planes::<supers::Q2K, VNNI>(job, scratch),
+            TensorType::Q3_K => with_planes::<supers::Q3K, VNNI>(job, scratch),
+            TensorType::Q4_K => with_scales::<supers::Q4K, VNNI>(job, scratch),
+            TensorType::Q5_K => with_scales::<supers::Q5K, VNNI>(job, scratch),
+            TensorType::Q6_K => with_scales::<supers::Q6K, VNNI>(job, scratch),
             TensorType::F32 => float::products::<float::F32>(job),
             TensorType::F16 => float::products::<float::F16>(job),
             TensorType::BF16 => float::products::<float::Bf16>(job),
@@ -58,19 +58,32 @@ pub(super) unsafe fn matmul<const VNNI: bool>(job: &Job<'_>, scratch: &mut [u8])
     }
 }
 
-unsafe fn with_supers<T: Super, const VNNI: bool>(job: &Job<'_>, scratch: &mut [u8], tile: many::Tile) {
-    // SAFETY: passed on; the columns exist.
+/// Super-blocks whose scaled quants fit a byte.
+unsafe fn with_planes<T: Super, const VNNI: bool>(job: &Job<'_>, scratch: &mut [u8]) {
+    // SAFETY: passed on.
     unsafe {
         match job.acts.cols {
-            1 => rows::super_blocks::<T, 1, VNNI>(job, 0, scratch),
-            2 => rows::super_blocks::<T, 2, VNNI>(job, 0, scratch),
-            3 => {
-                rows::super_blocks::<T, 2, VNNI>(job, 0, scratch);
-                rows::super_blocks::<T, 1, VNNI>(job, 2, scratch);
-            }
-            4 => rows::super_blocks::<T, 4, VNNI>(job, 0, scratch),
-            _ => many::super_blocks::<T, true>(job, scratch, tile),
+            1..=rows::MAX_COLUMNS => few_supers::<T, VNNI>(job, scratch),
+            _ => many::super_blocks::<T, true>(job, scratch, tile::planes::<T>),
         }
+    }
+}
+
+/// Super-blocks whose scaled quants need more than a byte.
+unsafe fn with_scales<T: Super, const VNNI: bool>(job: &Job<'_>, scratch: &mut [u8]) {
+    // SAFETY: passed on.
+    unsafe {
+        match job.acts.cols {
+            1..=rows::MAX_COLUMNS => few_supers::<T, VNNI>(job, scratch),
+            _ => many::scaled_blocks::<T>(job, scratch, tile::scaled::<T>),
+        }
+    }
+}
+
+unsafe fn few_supers<T: Super, const VNNI: bool>(job: &Job<'_>, scratch: &mut [u8]) {
+    // SAFETY: passed on; the columns exist.
+    unsafe {
+        for_columns!(first..job.acts.cols, N in [4, 2, 1], rows::super_blocks::<T, N, VNNI>(job, first, scratch));
     }
 }
 
@@ -78,13 +91,9 @@ unsafe fn with_blocks<T: Block, const VNNI: bool>(job: &Job<'_>, scratch: &mut [
     // SAFETY: passed on; the columns exist.
     unsafe {
         match job.acts.cols {
-            1 => rows::blocks::<T, 1, VNNI>(job, 0, scratch),
-            2 => rows::blocks::<T, 2, VNNI>(job, 0, scratch),
-            3 => {
-                rows::blocks::<T, 2, VNNI>(job, 0, scratch);
-                rows::blocks::<T, 1, VNNI>(job, 2, scratch);
+            1..=rows::MAX_COLUMNS => {
+                for_columns!(first..job.acts.cols, N in [4, 2, 1], rows::blocks::<T, N, VNNI>(job, first, scratch));
             }
-            4 => rows::blocks::<T, 4, VNNI>(job, 0, scratch),
             _ => many::blocks::<T, true>(job, scratch, tile),
         }
     }

@@ -18,6 +18,8 @@ pub(in crate::kernels::x86_64) struct Record {
     pub mins: usize,
     /// Pairs of minima, `i16[pairs][16 rows][2]`; super-blocks only.
     pub pairs: usize,
+    /// Scales of sub-blocks, `i32[sub-blocks][16 rows]`; super-blocks whose scales stand apart only.
+    pub subs: usize,
     /// Bytes of the record, a multiple of 64.
     pub bytes: usize,
 }
@@ -25,11 +27,21 @@ pub(in crate::kernels::x86_64) struct Record {
 /// The record of a super-block of 256: `PLANES` planes of `i8[64][16][4]` of w = scale · (q − OFFSET), then the scales.
 pub(in crate::kernels::x86_64) const fn super_record(planes: usize, min_pairs: usize) -> Record {
     let scales = planes * 4096;
-    Record { scales, mins: scales + 64, pairs: scales + 128, bytes: scales + 128 + min_pairs * 64 }
+    Record { scales, mins: scales + 64, pairs: scales + 128, subs: 0, bytes: scales + 128 + min_pairs * 64 }
 }
 
+/// The record of a super-block of 256 whose scales stand apart: `u8[64][16][4]` quants, then all scales.
+pub(in crate::kernels::x86_64) const fn scaled_record<T: Super>() -> Record {
+    let subs = 4096;
+    let scales = subs + if T::PER_32 { 8 } else { 16 } * 64;
+    Record { subs, scales, mins: scales + 64, pairs: scales + 128, bytes: scales + 128 + min_pairs::<T>() * 64 }
+}
+
+/// The largest record of a super-block.
+pub(in crate::kernels::x86_64) const SUPER_RECORD_MAX: usize = super_record(2, 8).bytes;
+
 /// The record of two blocks of 32: `[16][16][4]` quants, then the scales of both.
-pub(in crate::kernels::x86_64) const BLOCK_RECORD: Record = Record { scales: 1024, mins: 1152, pairs: 1280, bytes: 1280 };
+pub(in crate::kernels::x86_64) const BLOCK_RECORD: Record = Record { scales: 1024, mins: 1152, pairs: 1280, subs: 0, bytes: 1280 };
 
 /// Pairs of minima in a record.
 pub(in crate::kernels::x86_64) const fn min_pairs<T: Super>() -> usize {
@@ -53,6 +65,57 @@ pub(in crate::kernels::x86_64) unsafe fn build_super<T: Super, const BIASED: boo
         quarter::<T, 1, BIASED>(rows, to);
         quarter::<T, 2, BIASED>(rows, to);
         quarter::<T, 3, BIASED>(rows, to);
+        heads::<T>(rows, &record, T::NEGATE, to);
+    }
+}
+
+/// Builds the record of one super-block of 16 rows with the quants as they are, unsigned, and the scales apart.
+///
+/// # Safety
+/// As [`build_super`].
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
+pub(in crate::kernels::x86_64) unsafe fn build_scaled<T: Super>(rows: &[*const u8; 16], to: *mut u8) {
+    let record = scaled_record::<T>();
+    // SAFETY: the blocks are readable, and all stores are inside the record.
+    unsafe {
+        quants::<T, 0>(rows, to);
+        quants::<T, 1>(rows, to);
+        quants::<T, 2>(rows, to);
+        quants::<T, 3>(rows, to);
+        let mut scales = Aligned([[0u32; 16]; 16]);
+        for r in 0..16 {
+            _mm512_store_si512(scales.0[r].as_mut_ptr().cast(), _mm512_cvtepi16_epi32(T::scales(rows[r])));
+        }
+        let mut by_row = [_mm512_setzero_si512(); 16];
+        for r in 0..16 {
+            by_row[r] = _mm512_load_si512(scales.0[r].as_ptr().cast());
+        }
+        let by_sub = lanes::transpose(by_row);
+        for j in 0..if T::PER_32 { 8 } else { 16 } {
+            _mm512_store_si512(to.add(record.subs + j * 64).cast(), by_sub[j]);
+        }
+        heads::<T>(rows, &record, false, to);
+    }
+}
+
+/// Quarter `I` of the quants of a super-block.
+#[inline(always)]
+unsafe fn quants<T: Super, const I: usize>(rows: &[*const u8; 16], to: *mut u8) {
+    let mut by_row = Aligned([[0u8; 64]; 16]);
+    // SAFETY: the caller's promise; the stores are inside the record.
+    unsafe {
+        for r in 0..16 {
+            _mm512_store_si512(by_row.0[r].as_mut_ptr().cast(), T::quants::<I>(rows[r]));
+        }
+        lanes::transpose_memory(by_row.0.as_ptr().cast(), to.add(I * 1024));
+    }
+}
+
+/// The scales and minima of a super-block, and the pairs of minima of its sub-blocks.
+#[inline(always)]
+unsafe fn heads<T: Super>(rows: &[*const u8; 16], record: &Record, negate: bool, to: *mut u8) {
+    // SAFETY: the caller's promise; the stores are inside the record.
+    unsafe {
         let mut heads = Aligned([0u32; 16]);
         for (r, row) in rows.iter().enumerate() {
             heads.0[r] = T::head(*row);
@@ -66,7 +129,7 @@ pub(in crate::kernels::x86_64) unsafe fn build_super<T: Super, const BIASED: boo
         }
         let heads = _mm512_load_si512(heads.0.as_ptr().cast());
         let d = lanes::low_halves(heads);
-        let d = if T::NEGATE { _mm512_sub_ps(_mm512_set1_ps(-0.0), d) } else { d };
+        let d = if negate { _mm512_sub_ps(_mm512_set1_ps(-0.0), d) } else { d };
         _mm512_store_ps(to.add(record.scales).cast(), d);
         _mm512_store_ps(to.add(record.mins).cast(), lanes::high_halves(heads));
     }

@@ -40,6 +40,8 @@ pub(super) unsafe fn quantize(kind: ActKind, x: &[f32], out: &mut [u8]) {
                     column.add(layout.sums).cast::<i16>().add(2 * at).write(low as i16);
                     column.add(layout.sums).cast::<i16>().add(2 * at + 1).write(high as i16);
                     column.add(layout.sums32).cast::<i16>().add(at).write((low + high) as i16);
+                    column.add(layout.offsets16).cast::<i32>().add(2 * at).write(-32 * low);
+                    column.add(layout.offsets16).cast::<i32>().add(2 * at + 1).write(-32 * high);
                     total += low + high;
                 }
             }

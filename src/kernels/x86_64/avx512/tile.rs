@@ -1,82 +1,182 @@
-//! Tiles of `vpdpbusd`: one or two panels with a few columns, the activations broadcast from memory.
+//! Tiles of `vpdpbusd`: one or two panels of 16 rows by up to six columns, the activations broadcast from memory once for
+//! both panels.
+//!
+//! Two panels by six columns hold 12 sums and 12 totals in registers; more columns spill, fewer wait for the weights.
 
 use std::arch::x86_64::*;
 
+use super::super::super::activation::Layout;
+use super::super::super::table::Job;
 use super::super::for_columns;
 use super::lanes;
 use super::many::Stretch;
+use super::panel::{self, Record};
+use super::supers::Super;
 
-/// All columns over a stretch of super-blocks. `BIAS` is what was added to the last plane.
+/// Evaluates `$call` over all panels of a stretch, two at a time (`$P`), and over the last one alone.
+macro_rules! two_by_two {
+    ($stretch:ident, $panel:ident, $P:ident, $call:expr) => {
+        for $panel in (0..$stretch.count).step_by(2) {
+            if $panel + 1 < $stretch.count {
+                const $P: usize = 2;
+                $call
+            } else {
+                const $P: usize = 1;
+                $call
+            }
+        }
+    };
+}
+
+/// All columns over a stretch of super-blocks of which the sub-block scales stand apart from the quants.
 ///
 /// # Safety
-/// As `Tile`; AVX-512 F, BW, DQ, VL, VNNI; the last plane is unsigned.
-pub(super) unsafe fn planes<const PLANES: usize, const PAIRS: usize, const BIAS: i32>(stretch: &Stretch<'_>) {
-    for_columns!(first..stretch.job.acts.cols, N in [8, 4, 2, 1], {
-        for panel in 0..stretch.count {
-            // SAFETY: passed on; the columns and the panel exist.
-            unsafe { plane_tile::<N, PLANES, PAIRS, BIAS>(stretch, panel, first) };
-        }
+/// As `Tile`; AVX-512 F, BW, DQ, VL, VNNI; the records are those of [`panel::build_scaled`].
+pub(super) unsafe fn scaled<T: Super>(stretch: &Stretch<'_>) {
+    for_columns!(first..stretch.job.acts.cols, N in [6, 5, 4, 3, 2, 1], {
+        // SAFETY: passed on; the columns and the panels exist.
+        unsafe { two_by_two!(stretch, panel, P, scaled_tile::<T, N, P>(stretch, panel, first)) };
     });
 }
 
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn plane_tile<const N: usize, const PLANES: usize, const PAIRS: usize, const BIAS: i32>(
-    stretch: &Stretch<'_>,
-    panel: usize,
-    first: usize,
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn scaled_tile<T: Super, const N: usize, const P: usize>(stretch: &Stretch<'_>, panel: usize, first: usize) {
+    let job = stretch.job;
+    let layout = job.acts.kind.layout(job.k);
+    let parts = &panel::scaled_record::<T>();
+    let subs = if T::PER_32 { 8 } else { 16 };
+    let quads = 64 / subs;
+    // SAFETY: the columns hold the parts of their layout, the records those of theirs; the outputs exist.
+    unsafe {
+        let columns = columns::<N>(job, first);
+        let mut acc = load_outputs::<N, P>(stretch, panel, first);
+        for step in 0..stretch.steps {
+            let b = stretch.k / 256 + step;
+            let mut records = [std::ptr::null::<u8>(); P];
+            for p in 0..P {
+                records[p] = stretch.record(panel + p, step);
+            }
+            let mut total = [[_mm512_setzero_si512(); P]; N];
+            for j in 0..subs {
+                let mut sums = [[_mm512_setzero_si512(); P]; N];
+                if T::OFFSET != 0 {
+                    for c in 0..N {
+                        let start = columns[c].add(layout.offsets16).cast::<i32>().add(b * 16 + j).read();
+                        sums[c] = [_mm512_set1_epi32(start); P];
+                    }
+                }
+                for i in j * quads..(j + 1) * quads {
+                    let mut w = [_mm512_setzero_si512(); P];
+                    for p in 0..P {
+                        w[p] = _mm512_load_si512(records[p].add(i * 64).cast());
+                    }
+                    for c in 0..N {
+                        let a = _mm512_set1_epi32(columns[c].add(b * 256 + i * 4).cast::<i32>().read());
+                        for p in 0..P {
+                            sums[c][p] = _mm512_dpbusd_epi32(sums[c][p], w[p], a);
+                        }
+                    }
+                }
+                for p in 0..P {
+                    let scale = _mm512_load_si512(records[p].add(parts.subs + j * 64).cast());
+                    for c in 0..N {
+                        total[c][p] = _mm512_add_epi32(total[c][p], _mm512_mullo_epi32(sums[c][p], scale));
+                    }
+                }
+            }
+            for p in 0..P {
+                super_chain::<N, P>(&mut acc, p, &total, records[p], parts, &columns, &layout, b, T::PER_32, T::MINS);
+            }
+        }
+        store_outputs::<N, P>(stretch, panel, first, &acc);
+    }
+}
+
+/// Goes on with the chains of one panel by one super-block.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+#[expect(clippy::too_many_arguments, reason = "inlined; what the loops around it hold")]
+unsafe fn super_chain<const N: usize, const P: usize>(
+    acc: &mut [[__m512; P]; N],
+    p: usize,
+    total: &[[__m512i; P]; N],
+    record: *const u8,
+    parts: &Record,
+    columns: &[*const u8; N],
+    layout: &Layout,
+    b: usize,
+    per_32: bool,
+    mins: bool,
 ) {
+    // SAFETY: the columns hold the parts of their layout, the records those of theirs.
+    unsafe {
+        let d = _mm512_load_ps(record.add(parts.scales).cast());
+        let dmin = _mm512_load_ps(record.add(parts.mins).cast());
+        for c in 0..N {
+            let da = _mm512_set1_ps(columns[c].add(layout.scales).cast::<f32>().add(b).read());
+            acc[c][p] = _mm512_fmadd_ps(_mm512_mul_ps(d, da), _mm512_cvtepi32_ps(total[c][p]), acc[c][p]);
+            if mins {
+                let sums = columns[c].add(if per_32 { layout.sums32 + b * 16 } else { layout.sums + b * 32 });
+                let mut sum = _mm512_setzero_si512();
+                for pair in 0..if per_32 { 4 } else { 8 } {
+                    let m = _mm512_load_si512(record.add(parts.pairs + pair * 64).cast());
+                    sum = _mm512_dpwssd_epi32(sum, m, _mm512_set1_epi32(sums.cast::<i32>().add(pair).read()));
+                }
+                acc[c][p] = _mm512_fnmadd_ps(_mm512_mul_ps(dmin, da), _mm512_cvtepi32_ps(sum), acc[c][p]);
+            }
+        }
+    }
+}
+
+/// All columns over a stretch of super-blocks in one plane, in which the sub-block scales are multiplied in.
+///
+/// # Safety
+/// As `Tile`; AVX-512 F, BW, DQ, VL, VNNI; the plane is unsigned, by `T::BIAS`.
+pub(super) unsafe fn planes<T: Super>(stretch: &Stretch<'_>) {
+    for_columns!(first..stretch.job.acts.cols, N in [6, 5, 4, 3, 2, 1], {
+        // SAFETY: passed on; the columns and the panels exist.
+        unsafe { two_by_two!(stretch, panel, P, plane_tile::<T, N, P>(stretch, panel, first)) };
+    });
+}
+
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn plane_tile<T: Super, const N: usize, const P: usize>(stretch: &Stretch<'_>, panel: usize, first: usize) {
+    const { assert!(T::PLANES == 1 && (T::BIAS == 0 || T::BIAS == 128)) };
     let job = stretch.job;
     let layout = job.acts.kind.layout(job.k);
     // SAFETY: the columns hold the parts of their layout, the records those of theirs; the outputs exist.
     unsafe {
-        let mask = lanes::first(stretch.rows(panel));
-        let out: [*mut f32; N] = std::array::from_fn(|c| job.out.add((first + c) * job.ld + stretch.row + panel * 16));
-        let columns: [*const u8; N] = std::array::from_fn(|c| job.acts.data.as_ptr().add((first + c) * job.acts.stride));
-        let mut acc: [__m512; N] =
-            std::array::from_fn(|c| if stretch.k == 0 { _mm512_setzero_ps() } else { _mm512_maskz_loadu_ps(mask, out[c]) });
+        let columns = columns::<N>(job, first);
+        let mut acc = load_outputs::<N, P>(stretch, panel, first);
         for step in 0..stretch.steps {
-            let record = stretch.record(panel, step);
             let b = stretch.k / 256 + step;
-            let mut low = [_mm512_setzero_si512(); N];
-            let mut rest: [__m512i; N] = std::array::from_fn(|c| {
-                if BIAS == 0 {
-                    return _mm512_setzero_si512();
+            let mut records = [std::ptr::null::<u8>(); P];
+            for p in 0..P {
+                records[p] = stretch.record(panel + p, step);
+            }
+            let mut sums = [[_mm512_setzero_si512(); P]; N];
+            if T::BIAS != 0 {
+                for c in 0..N {
+                    sums[c] = [_mm512_set1_epi32(columns[c].add(layout.sums256).cast::<i32>().add(b).read()); P];
                 }
-                let minus_128 = columns[c].add(layout.sums256).cast::<i32>().add(b).read();
-                _mm512_set1_epi32(if BIAS == 64 { minus_128 >> 1 } else { minus_128 })
-            });
+            }
             for i in 0..64 {
-                let w0 = _mm512_load_si512(record.add(i * 64).cast());
-                let w1 = if PLANES == 2 { _mm512_load_si512(record.add(4096 + i * 64).cast()) } else { w0 };
+                let mut w = [_mm512_setzero_si512(); P];
+                for p in 0..P {
+                    w[p] = _mm512_load_si512(records[p].add(i * 64).cast());
+                }
                 for c in 0..N {
                     let a = _mm512_set1_epi32(columns[c].add(b * 256 + i * 4).cast::<i32>().read());
-                    if PLANES == 2 {
-                        low[c] = lanes::dot_u7::<true>(low[c], w0, a);
+                    for p in 0..P {
+                        sums[c][p] = _mm512_dpbusd_epi32(sums[c][p], w[p], a);
                     }
-                    rest[c] = if BIAS == 128 { lanes::dot_u8::<true>(rest[c], w1, a) } else { lanes::dot_u7::<true>(rest[c], w1, a) };
                 }
             }
-            let d = _mm512_load_ps(record.add(stretch.record.scales).cast());
-            let dmin = _mm512_load_ps(record.add(stretch.record.mins).cast());
-            for c in 0..N {
-                let sum = if PLANES == 2 { _mm512_add_epi32(low[c], _mm512_slli_epi32::<7>(rest[c])) } else { rest[c] };
-                let da = _mm512_set1_ps(columns[c].add(layout.scales).cast::<f32>().add(b).read());
-                acc[c] = _mm512_fmadd_ps(_mm512_mul_ps(d, da), _mm512_cvtepi32_ps(sum), acc[c]);
-                if PAIRS > 0 {
-                    let sums = columns[c].add(if PAIRS == 4 { layout.sums32 + b * 16 } else { layout.sums + b * 32 });
-                    let mut sum = _mm512_setzero_si512();
-                    for pair in 0..PAIRS {
-                        let m = _mm512_load_si512(record.add(stretch.record.pairs + pair * 64).cast());
-                        let a = _mm512_set1_epi32(sums.cast::<i32>().add(pair).read());
-                        sum = lanes::dot_i16::<true>(sum, m, a);
-                    }
-                    acc[c] = _mm512_fnmadd_ps(_mm512_mul_ps(dmin, da), _mm512_cvtepi32_ps(sum), acc[c]);
-                }
+            for p in 0..P {
+                super_chain::<N, P>(&mut acc, p, &sums, records[p], &stretch.record, &columns, &layout, b, T::PER_32, T::MINS);
             }
         }
-        for c in 0..N {
-            _mm512_mask_storeu_ps(out[c], mask, acc[c]);
-        }
+        store_outputs::<N, P>(stretch, panel, first, &acc);
     }
 }
 
@@ -85,47 +185,42 @@ unsafe fn plane_tile<const N: usize, const PLANES: usize, const PAIRS: usize, co
 /// # Safety
 /// As [`planes`].
 pub(super) unsafe fn blocks<const MIN: bool>(stretch: &Stretch<'_>) {
-    for_columns!(first..stretch.job.acts.cols, N in [6, 4, 2, 1], {
-        for panel in (0..stretch.count).step_by(2) {
-            // SAFETY: passed on; the columns and the panels exist.
-            unsafe {
-                if panel + 1 < stretch.count {
-                    block_tile::<N, 2, MIN>(stretch, panel, first);
-                } else {
-                    block_tile::<N, 1, MIN>(stretch, panel, first);
-                }
-            }
-        }
+    for_columns!(first..stretch.job.acts.cols, N in [6, 5, 4, 3, 2, 1], {
+        // SAFETY: passed on; the columns and the panels exist.
+        unsafe { two_by_two!(stretch, panel, P, block_tile::<N, P, MIN>(stretch, panel, first)) };
     });
 }
 
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 unsafe fn block_tile<const N: usize, const P: usize, const MIN: bool>(stretch: &Stretch<'_>, panel: usize, first: usize) {
     let job = stretch.job;
     let layout = job.acts.kind.layout(job.k);
     // SAFETY: the columns hold the parts of their layout, the records those of theirs; the outputs exist.
     unsafe {
-        let mask: [__mmask16; P] = std::array::from_fn(|p| lanes::first(stretch.rows(panel + p)));
-        let columns: [*const u8; N] = std::array::from_fn(|c| job.acts.data.as_ptr().add((first + c) * job.acts.stride));
-        let out = |c: usize, p: usize| job.out.add((first + c) * job.ld + stretch.row + (panel + p) * 16);
-        let mut acc: [[__m512; P]; N] = std::array::from_fn(|c| {
-            std::array::from_fn(|p| if stretch.k == 0 { _mm512_setzero_ps() } else { _mm512_maskz_loadu_ps(mask[p], out(c, p)) })
-        });
+        let columns = columns::<N>(job, first);
+        let mut acc = load_outputs::<N, P>(stretch, panel, first);
         for block in 0..stretch.len / 32 {
             let b = stretch.k / 32 + block;
-            let records: [*const u8; P] = std::array::from_fn(|p| stretch.record(panel + p, block / 2));
             let half = block % 2;
-            let mut sums: [[__m512i; P]; N] = std::array::from_fn(|c| {
-                let start = if MIN { 0 } else { columns[c].add(layout.sums).cast::<i32>().add(b).read() };
-                [_mm512_set1_epi32(start); P]
-            });
+            let mut records = [std::ptr::null::<u8>(); P];
+            for p in 0..P {
+                records[p] = stretch.record(panel + p, block / 2);
+            }
+            let mut sums = [[_mm512_setzero_si512(); P]; N];
+            if !MIN {
+                for c in 0..N {
+                    sums[c] = [_mm512_set1_epi32(columns[c].add(layout.sums).cast::<i32>().add(b).read()); P];
+                }
+            }
             for i in 0..8 {
-                let w: [__m512i; P] = std::array::from_fn(|p| _mm512_load_si512(records[p].add((half * 8 + i) * 64).cast()));
+                let mut w = [_mm512_setzero_si512(); P];
+                for p in 0..P {
+                    w[p] = _mm512_load_si512(records[p].add((half * 8 + i) * 64).cast());
+                }
                 for c in 0..N {
                     let a = _mm512_set1_epi32(columns[c].add(b * 32 + i * 4).cast::<i32>().read());
                     for p in 0..P {
-                        sums[c][p] =
-                            if MIN { lanes::dot_u7::<true>(sums[c][p], w[p], a) } else { lanes::dot_u8::<true>(sums[c][p], w[p], a) };
+                        sums[c][p] = _mm512_dpbusd_epi32(sums[c][p], w[p], a);
                     }
                 }
             }
@@ -142,10 +237,45 @@ unsafe fn block_tile<const N: usize, const P: usize, const MIN: bool>(stretch: &
                 }
             }
         }
+        store_outputs::<N, P>(stretch, panel, first, &acc);
+    }
+}
+
+/// Where `N` columns of activations begin.
+#[inline(always)]
+unsafe fn columns<const N: usize>(job: &Job<'_>, first: usize) -> [*const u8; N] {
+    let mut columns = [std::ptr::null(); N];
+    for c in 0..N {
+        // SAFETY: the columns exist.
+        columns[c] = unsafe { job.acts.data.as_ptr().add((first + c) * job.acts.stride) };
+    }
+    columns
+}
+
+/// What the chains of a tile have come to before the stretch.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn load_outputs<const N: usize, const P: usize>(stretch: &Stretch<'_>, panel: usize, first: usize) -> [[__m512; P]; N] {
+    let mut acc = [[_mm512_setzero_ps(); P]; N];
+    if stretch.k > 0 {
         for c in 0..N {
             for p in 0..P {
-                _mm512_mask_storeu_ps(out(c, p), mask[p], acc[c][p]);
+                // SAFETY: the outputs exist; rows that are not there are not read.
+                acc[c][p] = unsafe { _mm512_maskz_loadu_ps(lanes::first(stretch.rows(panel + p)), stretch.out(panel + p, first + c)) };
             }
+        }
+    }
+    acc
+}
+
+/// Leaves the chains of a tile in the outputs.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn store_outputs<const N: usize, const P: usize>(stretch: &Stretch<'_>, panel: usize, first: usize, acc: &[[__m512; P]; N]) {
+    for c in 0..N {
+        for p in 0..P {
+            // SAFETY: the outputs exist; rows that are not there are not written.
+            unsafe { _mm512_mask_storeu_ps(stretch.out(panel + p, first + c), lanes::first(stretch.rows(panel + p)), acc[c][p]) };
         }
     }
 }
