@@ -38,7 +38,7 @@ pub(in crate::kernels) struct Matmul {
 }
 
 /// Bytes of weights per item when there are few columns: long enough to amortise the claim, short enough to share well.
-const ITEM_BYTES: usize = 64 << 10;
+const ITEM_BYTES: usize = 128 << 10;
 /// Rows per item are multiples of this (two panels of 16), but for the last.
 const ROW_STEP: usize = 32;
 /// Activations of one column tile: about what stays in a level-2 cache beside a panel.
