@@ -22,6 +22,22 @@ def load_average():
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 
+def busy_processors(seconds):
+    """Sleeps so long; how many processors' worth of time others used meanwhile, None where the system doesn't say."""
+
+    def used():
+        try:
+            fields = [int(word) for word in pathlib.Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+            return sum(fields) - fields[3] - fields[4]  # all but idle and waiting for a disk
+        except (OSError, ValueError, IndexError):
+            return None
+
+    before = used()
+    time.sleep(seconds)
+    after = used()
+    return None if before is None or after is None or not seconds else (after - before) / os.sysconf("SC_CLK_TCK") / seconds
+
+
 def run(command, timeout=None):
     """One run of a program that prints JSON: its output and the conditions it ran under."""
     load = load_average()

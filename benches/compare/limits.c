@@ -87,29 +87,35 @@ CHAIN_KERNEL(bf16_dot, __m512, _mm512_setzero_ps(), _mm512_set1_ps(0.5f), bf16_s
 #define bf16_dot NULL
 #endif
 
-/* ---- Reading: sums of everything, in STREAMS places at once, which asks more of the memory at a time than one place would. */
-enum { STREAMS = 4 };
+/* ---- Reading: sums of everything, from beginning to end in one place or in several places at once; which of them asks the memory for
+ * more at a time depends on the processor. */
 typedef uint64_t words __attribute__((vector_size(64)));
 
-static void read_all(const words *from, size_t count) {
-    words sums[STREAMS] = {{0}, {0}, {0}, {0}};
-    size_t part = count / STREAMS;
-    for (size_t i = 0; i < part; i++) {
-        for (size_t s = 0; s < STREAMS; s++) {
-            __builtin_prefetch((const char *)&from[s * part + i] + 4096, 0, 3);
-            sums[s] += from[s * part + i];
-        }
+#define READ_KERNEL(name, streams)                                   \
+    static void name(const words *from, size_t count) {              \
+        words sums[streams];                                         \
+        memset(sums, 0, sizeof sums);                                \
+        size_t part = count / (streams);                             \
+        for (size_t i = 0; i < part; i++) {                          \
+            for (size_t s = 0; s < (streams); s++) {                 \
+                sums[s] += from[s * part + i];                       \
+            }                                                        \
+        }                                                            \
+        for (size_t s = 0; s < (streams); s++) {                     \
+            volatile words result = sums[s]; /* all of it is used */ \
+            (void)result;                                            \
+        }                                                            \
     }
-    volatile uint64_t result = sums[0][0] + sums[1][1] + sums[2][2] + sums[3][3];
-    (void)result;
-}
+READ_KERNEL(read_in_one_place, 1)
+READ_KERNEL(read_in_four_places, 4)
 
 /* ---- Threads: all begin together; the time runs from the first one's begin to the last one's end, by their own clocks (a thread that
  * only watched might itself wait for a processor). */
 struct job {
     pthread_barrier_t *barrier;
-    void (*compute)(void); /* or, where NULL, read: */
-    words *memory;
+    void (*compute)(void); /* or, where NULL: */
+    void (*read)(const words *from, size_t count);
+    const words *memory;
     size_t count;
     double began, ended;
 };
@@ -121,7 +127,7 @@ static void *work(void *argument) {
     if (job->compute) {
         job->compute();
     } else {
-        read_all(job->memory, job->count);
+        job->read(job->memory, job->count);
     }
     job->ended = seconds();
     return NULL;
@@ -134,7 +140,7 @@ static double timed(const struct job *what, int threads) {
     pthread_barrier_init(&barrier, NULL, (unsigned)threads);
     for (int i = 0; i < threads; i++) {
         size_t share = what->count / (size_t)threads;
-        jobs[i] = (struct job){&barrier, what->compute, what->memory ? what->memory + (size_t)i * share : NULL, share, 0, 0};
+        jobs[i] = (struct job){&barrier, what->compute, what->read, what->memory ? what->memory + (size_t)i * share : NULL, share, 0, 0};
         if (pthread_create(&ids[i], NULL, work, &jobs[i]) != 0) {
             fputs("limits: can't start a thread\n", stderr);
             exit(1);
@@ -155,12 +161,16 @@ static int ascending(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* Measures and prints one figure: `amount` (in 10^9) over the seconds it takes. */
-static void report(const char *name, const struct job *job, int threads, int repeats, double amount) {
+/* Measures and prints one figure: `amount` (in 10^9) over the seconds it takes; where there are two ways, the faster one each time. */
+static void report(const char *name, const struct job *ways, int count, int threads, int repeats, double amount) {
     double samples[1000];
-    timed(job, threads); /* warm-up */
+    timed(ways, threads); /* warm-up */
     for (int i = 0; i < repeats; i++) {
-        samples[i] = amount / timed(job, threads);
+        samples[i] = 0;
+        for (int way = 0; way < count; way++) {
+            double rate = amount / timed(&ways[way], threads);
+            samples[i] = rate > samples[i] ? rate : samples[i];
+        }
     }
     printf(",\"%s\":{\"samples\":[", name);
     for (int i = 0; i < repeats; i++) {
@@ -175,8 +185,8 @@ static void report_compute(const char *name, void (*compute)(void), int lanes, i
         printf(",\"%s\":null", name);
         return;
     }
-    struct job job = {NULL, compute, NULL, 0, 0, 0};
-    report(name, &job, threads, repeats, 1e-9 * lanes * CHAINS * ROUNDS * threads);
+    struct job job = {NULL, compute, NULL, NULL, 0, 0, 0};
+    report(name, &job, 1, threads, repeats, 1e-9 * lanes * CHAINS * ROUNDS * threads);
 }
 
 static long number(const char *text, long least, long most) {
@@ -218,9 +228,11 @@ int main(int argc, char **argv) {
     int advised = 0;
 #endif
     memset(memory, 1, bytes); /* pages of their own, not all the same page of zeros */
-    struct job reading = {NULL, NULL, (words *)memory, bytes / sizeof(words), 0, 0};
+    size_t count = bytes / sizeof(words);
+    const struct job reading[] = {{NULL, NULL, read_in_one_place, (const words *)memory, count, 0, 0},
+                                  {NULL, NULL, read_in_four_places, (const words *)memory, count, 0, 0}};
     printf("{\"threads\":%ld,\"read_mib\":%ld,\"huge_pages_asked_for\":%s", threads, mib, advised ? "true" : "false");
-    report("read_gb_s", &reading, (int)threads, (int)repeats, 1e-9 * (double)bytes);
+    report("read_gb_s", reading, 2, (int)threads, (int)repeats, 1e-9 * (double)bytes);
     report_compute("int8_dot_gmac_s", int8_dot, INT8_LANES, (int)threads, (int)repeats);
     report_compute("f32_fma_gmac_s", f32_fma, F32_LANES, (int)threads, (int)repeats);
     report_compute("bf16_dot_gmac_s", bf16_dot, BF16_LANES, (int)threads, (int)repeats);

@@ -38,6 +38,7 @@ ALL_TYPES = ["Q4_K_M", "Q4_0", "Q8_0", "Q6_K", "Q5_K_M", "Q4_1", "Q5_0", "Q5_1",
 DEMO = ROOT / "models/emberfield-3m-q8_0.gguf"
 EXAMPLES = ROOT / "c-examples/build"
 CLEAR_GAP = 0.1  # below this lead of llama.cpp's first token over its second, another token is no fault (quality.py)
+QUIET = 0.2  # processors that others may use between runs without a warning
 CHECK_TEXT = "The old lighthouse keeper climbed the stairs once more, because the lamp"
 
 
@@ -256,36 +257,36 @@ def measure(group, model, pairs, args):
         results.append({"condition": condition, "settings": settings, "tried": tried, "values": {lane: [] for lane in LANES}, "reasons": {}})
         if settings is None:
             results[-1]["reasons"]["llama_cpp"] = tried[0]["reason"]
-    loads = []
+    busy = []
     for pair in range(pairs):
         for lane in LANES if pair % 2 == 0 else reversed(LANES):
             for result in results:
                 if lane in result["reasons"]:
                     continue
-                time.sleep(args.pause)
-                loads.append(both.load_average())
+                busy.append(both.busy_processors(args.pause))
                 try:
                     result["values"][lane].append(result["condition"].run(lane, model, result["settings"], args.timeout))
                 except Unavailable as reason:
                     result["reasons"][lane] = str(reason)
-    return results, loads
+    return results, [one for one in busy if one is not None]
 
 
 def figures(result, base, metric):
     """One line of the table: both lanes, the ratio of the pairs, and each lane's share of what it does in the condition `base`."""
-    values = {}
+    line, values = {}, {}
     for lane in LANES:
-        series = [one[metric] for one in result["values"][lane]]
-        values[lane] = None if lane in result["reasons"] or None in series or not series else series
-    line = {lane: values[lane] and both.summary(values[lane]) for lane in LANES}
-    line["ratio"] = both.ratios(values["ours"], values["llama_cpp"]) if all(values.values()) else None
+        series = [] if lane in result["reasons"] else [one[metric] for one in result["values"][lane]]
+        known = [value for value in series if value is not None]
+        values[lane], line[lane] = series, both.summary(known) if known else None
+    whole = [pair for pair in zip(*values.values()) if None not in pair]
+    line["ratio"] = both.ratios(*zip(*whole)) if whole else None
     line["of_base"] = None
     if base is not None:
         line["of_base"] = {}
         for lane in LANES:
             before = [one.get(metric_of(base)) for one in base["values"][lane]]
-            able = values[lane] and len(before) == len(values[lane]) and lane not in base["reasons"]
-            line["of_base"][lane] = both.summary([a / b for a, b in zip(values[lane], before)]) if able else None
+            shares = [] if lane in base["reasons"] else [a / b for a, b in zip(values[lane], before) if a and b]
+            line["of_base"][lane] = both.summary(shares) if shares else None
     return line
 
 
@@ -295,7 +296,7 @@ def metric_of(result):
 
 def measure_row(name, group, model, args, pairs):
     """The finished lines of one group for one model."""
-    results, loads = measure(group, model, pairs, args)
+    results, busy = measure(group, model, pairs, args)
     lines = []
     for index, result in enumerate(results):
         condition = result["condition"]
@@ -315,7 +316,7 @@ def measure_row(name, group, model, args, pairs):
                 "llama_cpp_settings": result["settings"],
                 "llama_cpp_settings_tried": result["tried"],
                 "not_available": result["reasons"] or None,
-                "load_1min": {"min": min(loads), "max": max(loads)} if loads and None not in loads else None,
+                "others_busy": both.summary(busy) if busy else None,  # processors that others used in the pauses before the runs
                 "commands": commands,
             }
             lines.append((condition, line))
@@ -429,6 +430,8 @@ def print_line(line):
         f"  {lane('llama.cpp', 'llama_cpp')}{limit}  [{settings}]",
         flush=True,
     )
+    if line["others_busy"] and line["others_busy"]["max"] > QUIET:
+        print(f"WARNING: others used up to {line['others_busy']['max']:.1f} processors between these runs; the ratio flatters us", flush=True)
 
 
 def print_limits(limits):
