@@ -168,8 +168,10 @@ def text_of(model, tokens):
     """A text of this many tokens, those that the tokenizer adds included."""
     for words in range(1, 4 * tokens):
         text = " ".join(["a"] * words)
-        ids = subprocess.run([EXAMPLES / "tokenize", "-m", model, "-p", text], check=True, capture_output=True, text=True).stdout.split()
-        if len(ids) >= tokens:
+        done = subprocess.run([EXAMPLES / "tokenize", "-m", model, "-p", text], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise Unavailable(both.failure(done.returncode, done.stderr))
+        if len(done.stdout.split()) >= tokens:
             return text
     raise Unavailable(f"found no text of {tokens} tokens")
 
@@ -497,6 +499,8 @@ def main():
         for name, (about, types, _) in known.items():
             print(f"{name:13} {about}; {', '.join(types) if types else DEMO.name}")
         return
+    if not (EXAMPLES / "bench_stats").exists():
+        sys.exit("build our programs first: make -C c-examples")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a busy process is ended with us
     began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     args.out.mkdir(parents=True, exist_ok=True)
