@@ -433,7 +433,7 @@ def print_line(line):
         flush=True,
     )
     if line["others_busy"] and line["others_busy"]["max"] > QUIET:
-        print(f"WARNING: others used up to {line['others_busy']['max']:.1f} processors between these runs; the ratio flatters us", flush=True)
+        print(f"WARNING: others used up to {line['others_busy']['max']:.1f} processors between these runs; the ratio may flatter us", flush=True)
 
 
 def print_limits(limits):
