@@ -14,7 +14,7 @@ import time
 
 import shapes
 
-TYPES = ["F16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K_M", "Q4_K_M", "Q5_K_M", "Q6_K"]
+TYPES = ["F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K_M", "Q4_K_M", "Q5_K_M", "Q6_K"]
 MAIN_SHAPES = ["tinyllama", "qwen3-0.6b", "qwen2.5-0.5b", "phi-2", "llama3.2-1b"]
 
 

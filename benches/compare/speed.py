@@ -11,46 +11,22 @@ With --least the exit status is 1 where the median ratio of prefill or decode is
 """
 import argparse
 import json
-import os
 import pathlib
-import platform
-import shlex
-import statistics
-import subprocess
 import sys
 import time
 
-import statistic
+import lanes as both
+import native
 
-HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
+ROOT = both.ROOT
 KINDS = ["prefill_tok_s", "decode_tok_s"]
-
-
-def run(command):
-    """One run: its JSON and the conditions it ran under."""
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    began = time.monotonic()
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-    return {"load_1min_before": load, "wall_s": time.monotonic() - began, "output": json.loads(done.stdout)}
-
-
-def processor():
-    """The processor's name as the system gives it, None where it doesn't."""
-    try:
-        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or None
 
 
 def commands(args, model):
     """The command lines of both lanes."""
     common = ["-m", str(model), "-t", args.threads, "-p", args.prompt, "-n", args.generate, "-r", args.repeats, "-d", args.depth]
     ours = [args.ours, *common, "--json"]
-    peer = [sys.executable, HERE / "peer.py", "bench", *common, "--flash", args.flash, *(["--no-repack"] if args.no_repack else [])]
+    peer = [*native.peer_command(), "bench", *common, "--flash", args.flash, *(["--no-repack"] if args.no_repack else [])]
     return {"ours": list(map(str, ours)), "llama_cpp": list(map(str, peer))}
 
 
@@ -61,21 +37,16 @@ def compare(args, model):
         order = ["ours", "llama_cpp"] if pair % 2 == 0 else ["llama_cpp", "ours"]
         for lane in order:
             time.sleep(args.pause)
-            runs[lane].append(run(lanes[lane]))
-    result = {"model": model.name, "commands": {lane: shlex.join(line) for lane, line in lanes.items()}, "runs": runs}
+            runs[lane].append(both.run(lanes[lane]))
+    result = {"model": model.name, "commands": {lane: both.portable(line) for lane, line in lanes.items()}, "runs": runs}
     for kind in KINDS:
         medians = {lane: [one["output"][kind]["median"] for one in runs[lane]] for lane in lanes}
         if None in medians["ours"] + medians["llama_cpp"]:
             result[kind] = None
             continue
-        ratios = [ours / theirs for ours, theirs in zip(medians["ours"], medians["llama_cpp"])]
         result[kind] = {
-            **{lane: {"median": statistics.median(v), "min": min(v), "max": max(v)} for lane, v in medians.items()},
-            "ratios": ratios,
-            "ratio_median": statistics.median(ratios),
-            "ratio_min": min(ratios),
-            "ratio_max": max(ratios),
-            "ratio_median_ci95": statistic.median_interval(ratios),
+            **{lane: both.summary(values) for lane, values in medians.items()},
+            **both.ratios(medians["ours"], medians["llama_cpp"]),
         }
     return result
 
@@ -118,8 +89,7 @@ def main():
         results.append(compare(args, model))
         print_result(results[-1], args)
     began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    host = {"processor": processor(), "processors": os.cpu_count(), "system": platform.system(), "release": platform.release()}
-    document = {"schema": "loquat.speed", "schema_version": 1, "time": began, "host": host, "results": results}
+    document = {"schema": "loquat.speed", "schema_version": 1, "time": began, "host": both.host(), "versions": native.versions(), "results": results}
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / f"speed-{began.replace(':', '')}.json"
     path.write_text(json.dumps(document, indent=1) + "\n")
