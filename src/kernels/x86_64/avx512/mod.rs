@@ -15,7 +15,7 @@ use super::super::{ActKind, Isa, generic};
 use super::{avx2, for_columns};
 use crate::quant::TensorType;
 use blocks::Block;
-use supers::Super;
+use supers::{Super, Super32};
 
 /// [`Isa::Avx512`].
 pub(super) static TABLE: Table = Table { isa: Isa::Avx512, quantize, matmul: matmul::<false>, scratch_bytes: either_scratch_bytes };
@@ -35,7 +35,8 @@ pub(super) fn quantize(kind: ActKind, x: &[f32], out: &mut [u8]) {
 pub(super) unsafe fn matmul<const VNNI: bool>(job: &Job<'_>, scratch: &mut [u8]) {
     // SAFETY: passed on; the table is used on processors of its level only.
     unsafe {
-        if !VNNI && job.acts.cols > rows::MAX_COLUMNS && ActKind::for_type(job.ty) != ActKind::F32 {
+        let few = job.acts.cols <= rows::MAX_COLUMNS;
+        if !VNNI && !few && ActKind::for_type(job.ty) != ActKind::F32 {
             // Measured: sums of two products in 16 bits beat 512-bit tiles without their dot product.
             return avx2::matmul(job, scratch);
         }
@@ -45,11 +46,16 @@ pub(super) unsafe fn matmul<const VNNI: bool>(job: &Job<'_>, scratch: &mut [u8])
             TensorType::Q4_1 => with_blocks::<blocks::Q41, VNNI>(job, scratch, tile::blocks::<true>),
             TensorType::Q5_0 => with_blocks::<blocks::Q50, VNNI>(job, scratch, tile::blocks::<false>),
             TensorType::Q5_1 => with_blocks::<blocks::Q51, VNNI>(job, scratch, tile::blocks::<true>),
-            TensorType::Q2_K => with_planes::<supers::Q2K, VNNI>(job, scratch),
-            TensorType::Q3_K => with_planes::<supers::Q3K, VNNI>(job, scratch),
-            TensorType::Q4_K => with_scales::<supers::Q4K, VNNI>(job, scratch),
-            TensorType::Q5_K => with_scales::<supers::Q5K, VNNI>(job, scratch),
-            TensorType::Q6_K => with_scales::<supers::Q6K, VNNI>(job, scratch),
+            TensorType::Q4_K if few => few_supers_32::<supers::Q4K, VNNI>(job, scratch),
+            TensorType::Q5_K if few => few_supers_32::<supers::Q5K, VNNI>(job, scratch),
+            TensorType::Q2_K if few => few_supers::<supers::Q2K, VNNI>(job, scratch),
+            TensorType::Q3_K if few => few_supers::<supers::Q3K, VNNI>(job, scratch),
+            TensorType::Q6_K if few => few_supers::<supers::Q6K, VNNI>(job, scratch),
+            TensorType::Q2_K => many::super_blocks::<supers::Q2K, true>(job, scratch, tile::planes::<supers::Q2K>),
+            TensorType::Q3_K => many::super_blocks::<supers::Q3K, true>(job, scratch, tile::planes::<supers::Q3K>),
+            TensorType::Q4_K => many::scaled_blocks::<supers::Q4K>(job, scratch, tile::scaled::<supers::Q4K>),
+            TensorType::Q5_K => many::scaled_blocks::<supers::Q5K>(job, scratch, tile::scaled::<supers::Q5K>),
+            TensorType::Q6_K => many::scaled_blocks::<supers::Q6K>(job, scratch, tile::scaled::<supers::Q6K>),
             TensorType::F32 => float::products::<float::F32>(job),
             TensorType::F16 => float::products::<float::F16>(job),
             TensorType::BF16 => float::products::<float::Bf16>(job),
@@ -58,32 +64,17 @@ pub(super) unsafe fn matmul<const VNNI: bool>(job: &Job<'_>, scratch: &mut [u8])
     }
 }
 
-/// Super-blocks whose scaled quants fit a byte.
-unsafe fn with_planes<T: Super, const VNNI: bool>(job: &Job<'_>, scratch: &mut [u8]) {
-    // SAFETY: passed on.
-    unsafe {
-        match job.acts.cols {
-            1..=rows::MAX_COLUMNS => few_supers::<T, VNNI>(job, scratch),
-            _ => many::super_blocks::<T, true>(job, scratch, tile::planes::<T>),
-        }
-    }
-}
-
-/// Super-blocks whose scaled quants need more than a byte.
-unsafe fn with_scales<T: Super, const VNNI: bool>(job: &Job<'_>, scratch: &mut [u8]) {
-    // SAFETY: passed on.
-    unsafe {
-        match job.acts.cols {
-            1..=rows::MAX_COLUMNS => few_supers::<T, VNNI>(job, scratch),
-            _ => many::scaled_blocks::<T>(job, scratch, tile::scaled::<T>),
-        }
-    }
-}
-
 unsafe fn few_supers<T: Super, const VNNI: bool>(job: &Job<'_>, scratch: &mut [u8]) {
     // SAFETY: passed on; the columns exist.
     unsafe {
         for_columns!(first..job.acts.cols, N in [4, 2, 1], rows::super_blocks::<T, N, VNNI>(job, first, scratch));
+    }
+}
+
+unsafe fn few_supers_32<T: Super32, const VNNI: bool>(job: &Job<'_>, scratch: &mut [u8]) {
+    // SAFETY: passed on; the columns exist.
+    unsafe {
+        for_columns!(first..job.acts.cols, N in [4, 2, 1], rows::super_blocks_32::<T, N, VNNI>(job, first, scratch));
     }
 }
 

@@ -33,6 +33,17 @@ pub(in crate::kernels::x86_64) trait Super {
     unsafe fn quants<const I: usize>(block: *const u8) -> __m512i;
 }
 
+/// A type with scales per 32 elements, as products with few columns read it.
+///
+/// # Safety
+/// As for [`Super`].
+pub(in crate::kernels::x86_64) trait Super32: Super {
+    /// 8 scales, then 8 minima, as bytes.
+    unsafe fn scales_and_mins(block: *const u8) -> __m128i;
+    /// Quants `32 * I ..`, unsigned.
+    unsafe fn quants32<const I: usize>(block: *const u8) -> __m256i;
+}
+
 /// For each quarter of 64 elements: which of the scales belongs to each 16-bit lane, that is, to two elements.
 #[repr(align(64))]
 struct Order([[u16; 32]; 4]);
@@ -100,6 +111,13 @@ unsafe fn or_masked(base: __m512i, v: __m512i, mask: i8) -> __m512i {
 /// The scales (lanes 0..8) and minima (lanes 8..16) of Q4_K and Q5_K.
 #[inline(always)]
 unsafe fn six_bit_scales(block: *const u8) -> __m256i {
+    // SAFETY: passed on.
+    unsafe { _mm256_cvtepu8_epi16(six_bit_values(block)) }
+}
+
+/// The 8 scales and 8 minima of Q4_K and Q5_K.
+#[inline(always)]
+unsafe fn six_bit_values(block: *const u8) -> __m128i {
     // SAFETY: the first 16 bytes of the block: d, dmin and the packed scales a, b, c of 4 bytes each.
     unsafe {
         let x = _mm_loadu_si128(block.cast());
@@ -108,7 +126,7 @@ unsafe fn six_bit_scales(block: *const u8) -> __m256i {
         let low = _mm_and_si128(low, _mm_setr_epi32(0x3f3f_3f3f, 0x0f0f_0f0f, 0x3f3f_3f3f, 0x0f0f_0f0f));
         let high = _mm_srli_epi32::<2>(_mm_shuffle_epi32::<0b10_00_01_00>(x));
         let high = _mm_and_si128(high, _mm_setr_epi32(0, 0x3030_3030, 0, 0x3030_3030));
-        _mm256_cvtepu8_epi16(_mm_or_si128(low, high))
+        _mm_or_si128(low, high)
     }
 }
 
@@ -150,7 +168,58 @@ impl Super for Q4K {
     }
 }
 
+impl Super32 for Q4K {
+    #[inline(always)]
+    unsafe fn scales_and_mins(block: *const u8) -> __m128i {
+        // SAFETY: passed on.
+        unsafe { six_bit_values(block) }
+    }
+    #[inline(always)]
+    unsafe fn quants32<const I: usize>(block: *const u8) -> __m256i {
+        // SAFETY: inside the block.
+        unsafe { nibbles32::<I>(block.add(16)) }
+    }
+}
+
+/// The low nibbles of 32 of the 128 bytes at `qs` where `I` is even, the high ones of the same bytes where it is odd.
+#[inline(always)]
+unsafe fn nibbles32<const I: usize>(qs: *const u8) -> __m256i {
+    // SAFETY: 32 of the 128 bytes.
+    unsafe {
+        let bytes = _mm256_loadu_si256(qs.add(I / 2 * 32).cast());
+        let bytes = if I.is_multiple_of(2) { bytes } else { _mm256_srli_epi16::<4>(bytes) };
+        _mm256_and_si256(bytes, _mm256_set1_epi8(15))
+    }
+}
+
 pub(in crate::kernels::x86_64) struct Q5K;
+impl Super32 for Q5K {
+    #[inline(always)]
+    unsafe fn scales_and_mins(block: *const u8) -> __m128i {
+        // SAFETY: passed on.
+        unsafe { six_bit_values(block) }
+    }
+    #[inline(always)]
+    unsafe fn quants32<const I: usize>(block: *const u8) -> __m256i {
+        // SAFETY: inside the block.
+        unsafe {
+            let high = _mm256_loadu_si256(block.add(16).cast());
+            // Bit I goes to bit 4.
+            let high = match I {
+                0 => _mm256_slli_epi16::<4>(high),
+                1 => _mm256_slli_epi16::<3>(high),
+                2 => _mm256_slli_epi16::<2>(high),
+                3 => _mm256_slli_epi16::<1>(high),
+                4 => high,
+                5 => _mm256_srli_epi16::<1>(high),
+                6 => _mm256_srli_epi16::<2>(high),
+                _ => _mm256_srli_epi16::<3>(high),
+            };
+            // 0xf8 is a | (b & c).
+            _mm256_ternarylogic_epi32::<0xf8>(nibbles32::<I>(block.add(48)), high, _mm256_set1_epi8(0x10))
+        }
+    }
+}
 impl Super for Q5K {
     const BYTES: usize = 176;
     const OFFSET: i32 = 0;
