@@ -75,9 +75,10 @@ fn measure(kernels: Kernels, ty: TensorType, k: usize, cols: usize, read: f64, p
         let start = Instant::now();
         for first in (0..rows).step_by(Kernels::ROW_STEP) {
             let range = first..(first + Kernels::ROW_STEP).min(rows);
+            let next = w.rows_bytes(range.end..(range.end + Kernels::ROW_STEP).min(rows));
             let acts = Acts { kind, data: &acts, stride, cols };
             // SAFETY: out holds cols columns of ROW_STEP rows.
-            unsafe { kernels.matmul(&w, range, acts, out.as_mut_ptr(), Kernels::ROW_STEP, &mut scratch) };
+            unsafe { kernels.matmul(&w, range, next, acts, out.as_mut_ptr(), Kernels::ROW_STEP, &mut scratch) };
         }
         times.push(start.elapsed().as_secs_f64());
     }

@@ -34,6 +34,8 @@ pub(super) struct Job<'a> {
     /// The rows, one after the other.
     pub weights: &'a [u8],
     pub row_bytes: usize,
+    /// What the thread will read after these rows, where that is known.
+    pub next: &'a [u8],
     pub acts: Acts<'a>,
     /// `out (cols, ld)`: the output of (row, column) is `out[column * ld + row]`.
     pub out: *mut f32,
@@ -116,6 +118,7 @@ impl Kernels {
     /// `out[c * ld + (r - rows.start)] = Σ_k W[r, k] · x[c, k]` for all r in `rows` and all columns c of `acts`.
     ///
     /// The bits of each output depend on its row and its column alone: not on the level, the range, or the other columns.
+    /// `next` is what the calling thread will probably read after these rows (or nothing): the weights are asked for ahead of time.
     /// Allocates nothing. NaN and infinities in weights or activations propagate.
     ///
     /// # Safety
@@ -125,7 +128,8 @@ impl Kernels {
     /// # Panics
     /// Where `rows` reaches outside the matrix, `acts` is not of the kind and size that `w` takes, its data is not aligned
     /// to 64 bytes, or `scratch` is too short or not aligned to 64 bytes.
-    pub unsafe fn matmul(self, w: &Matrix, rows: Range<usize>, acts: Acts<'_>, out: *mut f32, ld: usize, scratch: &mut [u8]) {
+    #[expect(clippy::too_many_arguments, reason = "the two operands with their ranges, the output with its stride, and memory to work in")]
+    pub unsafe fn matmul(self, w: &Matrix, rows: Range<usize>, next: &[u8], acts: Acts<'_>, out: *mut f32, ld: usize, scratch: &mut [u8]) {
         let bytes = acts.kind.bytes(w.cols());
         assert!(rows.start <= rows.end && rows.end <= w.rows(), "rows {rows:?} of a matrix of {}", w.rows());
         assert!(acts.kind == ActKind::for_type(w.ty()), "{} takes other activations than {:?}", w.ty().name(), acts.kind);
@@ -143,7 +147,8 @@ impl Kernels {
         if rows.is_empty() {
             return;
         }
-        let job = Job { ty: w.ty(), k: w.cols(), rows: rows.len(), weights: w.rows_bytes(rows), row_bytes: w.row_bytes(), acts, out, ld };
+        let (ty, k, row_bytes) = (w.ty(), w.cols(), w.row_bytes());
+        let job = Job { ty, k, rows: rows.len(), weights: w.rows_bytes(rows), row_bytes, next, acts, out, ld };
         // SAFETY: for_isa has checked the level, the job was checked above, and the outputs are the caller's promise.
         unsafe { (self.table.matmul)(&job, scratch) }
     }

@@ -203,7 +203,7 @@ fn product(kernels: Kernels, w: &Matrix, rows: std::ops::Range<usize>, data: &[u
     let mut scratch = Guarded::new(kernels.scratch_bytes(w.ty(), w.cols(), cols), at_end);
     scratch.bytes_mut().fill(0xff);
     // SAFETY: out holds cols columns at distance ld, and is used by nothing else.
-    unsafe { kernels.matmul(w, rows.clone(), acts, out.start.cast(), ld, scratch.bytes_mut()) };
+    unsafe { kernels.matmul(w, rows.clone(), w.rows_bytes(0..1), acts, out.start.cast(), ld, scratch.bytes_mut()) };
     let all: Vec<f32> = out.bytes().chunks_exact(4).map(|b| f32::from_ne_bytes(b.try_into().unwrap())).collect();
     let gap = f32::from_ne_bytes([0x5a; 4]);
     let mut result = Vec::new();
@@ -375,7 +375,7 @@ fn foreign_arguments_are_refused() {
         let mut scratch = Guarded::new(kernels.scratch_bytes(TensorType::Q8_0, 32, 8), true);
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             // SAFETY: the calls that get through write at most 2 rows of 1 column.
-            unsafe { kernels.matmul(&w, rows, acts, out.as_mut_ptr(), 2, scratch.bytes_mut()) }
+            unsafe { kernels.matmul(&w, rows, &[], acts, out.as_mut_ptr(), 2, scratch.bytes_mut()) }
         }))
         .is_ok()
     };

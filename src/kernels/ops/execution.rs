@@ -107,6 +107,8 @@ pub(super) fn worker_bytes(program: &Program, kernels: Kernels, columns: usize) 
 pub struct Execution<'a> {
     program: &'a Program,
     bound: Bound<'a>,
+    /// Threads that may work on it.
+    workers: usize,
     _memory: PhantomData<&'a mut KvCache>,
 }
 
@@ -130,7 +132,7 @@ impl<'a> Execution<'a> {
         if pass.tokens.len() > arena.columns() || pass.outputs.len() > arena.outputs() || pass.outputs.end > pass.tokens.len() {
             return Err(Error::internal("a pass larger than its arena"));
         }
-        let kv_layout = cache.layout();
+        let (kv_layout, workers) = (cache.layout(), arena.workers());
         let bound = Bound {
             tokens: pass.tokens,
             first: pass.first,
@@ -142,7 +144,26 @@ impl<'a> Execution<'a> {
             kernels,
             vector: VectorOps::for_isa(kernels.isa()),
         };
-        Ok(Self { program, bound, _memory: PhantomData })
+        Ok(Self { program, bound, workers, _memory: PhantomData })
+    }
+
+    /// The weights that the worker of an item will probably read after it: those of the item that comes when each other worker has
+    /// taken one, in this operation or the next that has weights.
+    fn next_weights(&self, op: usize, item: usize) -> &[u8] {
+        let mut item = item + self.workers;
+        for op in op..self.program.ops.len() {
+            let weights = match &self.program.ops[op] {
+                Op::Matmul(matmul) => matmul.weights(&self.bound, item),
+                Op::Gated(gated) if item < gated.items(&self.bound) => gated.weights(&self.bound, item),
+                Op::Gated(_) => &[],
+                _ => continue,
+            };
+            if !weights.is_empty() {
+                return weights;
+            }
+            item -= self.items(op) as usize;
+        }
+        &[]
     }
 
     /// Items of the whole pass.
@@ -183,8 +204,8 @@ impl Sequence for Execution<'_> {
                 Op::RopeTable(op) => op.run(bound, item),
                 Op::Norm(op) => op.run(bound, item, worker),
                 Op::Quantize(op) => op.run(bound, item),
-                Op::Matmul(op) => op.run(bound, item, worker),
-                Op::Gated(op) => op.run(bound, item, worker),
+                Op::Matmul(matmul) => matmul.run(bound, item, self.next_weights(op, item), worker),
+                Op::Gated(gated) => gated.run(bound, item, self.next_weights(op, item), worker),
                 Op::Route(op) => op.run(bound, item),
                 Op::ExpertsGated(op) => op.run(bound, item, worker),
                 Op::ExpertsDown(op) => op.run(bound, item, worker),

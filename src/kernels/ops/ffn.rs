@@ -34,9 +34,14 @@ impl Gated {
         if columns == 0 { 0 } else { self.cut(columns).items() }
     }
 
+    /// The weights that item `item` reads first.
+    pub fn weights(&self, bound: &Bound<'_>, item: usize) -> &[u8] {
+        self.gate.rows_bytes(self.cut(bound.count(self.acts.columns)).item(item).0)
+    }
+
     /// # Safety
     /// As for [`Sequence::run`](crate::base::pool::Sequence::run): the item is claimed, earlier operations are complete.
-    pub unsafe fn run(&self, bound: &Bound<'_>, item: usize, worker: usize) {
+    pub unsafe fn run(&self, bound: &Bound<'_>, item: usize, next: &[u8], worker: usize) {
         let cut = self.cut(bound.count(self.acts.columns));
         let (rows, columns) = cut.item(item);
         // SAFETY: the item's rows and columns of `out` belong to it alone; the worker's slot has room for the tile and the kernel.
@@ -45,9 +50,10 @@ impl Gated {
             let target = bound.arena.floats(self.out, columns.start).add(rows.start);
             let (tile, scratch) = bound.tile_and_scratch(worker, cut.tile_floats());
             let gate = OutTile { start: target, ld: stride };
-            product(bound, &self.acts, &self.gate, rows.clone(), columns.clone(), gate, scratch);
+            let up_rows = self.up.rows_bytes(rows.clone());
+            product(bound, &self.acts, &self.gate, rows.clone(), columns.clone(), up_rows, gate, scratch);
             let up = OutTile { start: tile, ld: rows.len() };
-            product(bound, &self.acts, &self.up, rows.clone(), columns.clone(), up, scratch);
+            product(bound, &self.acts, &self.up, rows.clone(), columns.clone(), next, up, scratch);
             for column in 0..columns.len() {
                 let (gate, up) = (target.add(column * stride), tile.add(column * rows.len()));
                 match self.activation {

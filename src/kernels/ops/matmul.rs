@@ -37,7 +37,8 @@ pub(in crate::kernels) struct Matmul {
     pub products: Vec<Product>,
 }
 
-/// Bytes of weights per item when there are few columns: long enough to amortise the claim, short enough to share well.
+/// Bytes of weights per item when there are few columns: long enough to amortise the claim and the beginning of the stream,
+/// short enough to share well.
 const ITEM_BYTES: usize = 128 << 10;
 /// Rows per item are multiples of this (two panels of 16), but for the last.
 const ROW_STEP: usize = 32;
@@ -62,11 +63,8 @@ impl Cut {
         // Equal tiles rather than full ones and a remainder.
         let tiles = columns.div_ceil(most).max(1);
         let column_step = columns.div_ceil(tiles).max(1);
-        let row_step = if column_step >= ROW_STEP / 2 {
-            ROW_STEP
-        } else {
-            (ITEM_BYTES / weight.row_bytes().max(1) / column_step).next_multiple_of(ROW_STEP).max(ROW_STEP)
-        };
+        let row_step =
+            if column_step >= ROW_STEP / 2 { ROW_STEP } else { (ITEM_BYTES / weight.row_bytes().max(1)).next_multiple_of(ROW_STEP) };
         Self { rows: weight.rows(), columns, row_step, column_step }
     }
 
@@ -94,7 +92,7 @@ pub(super) struct OutTile {
     pub ld: usize,
 }
 
-/// `out[c][r] = W[rows]·x[columns]`
+/// `out[c][r] = W[rows]·x[columns]`; `next` is what this worker will probably read afterwards.
 ///
 /// # Safety
 /// `out` has room for the tile; `scratch` is this worker's.
@@ -104,6 +102,7 @@ pub(super) unsafe fn product(
     weight: &Matrix,
     rows: Range<usize>,
     columns: Range<usize>,
+    next: &[u8],
     out: OutTile,
     scratch: &mut [u8],
 ) {
@@ -114,7 +113,7 @@ pub(super) unsafe fn product(
     let data = unsafe { std::slice::from_raw_parts(bound.arena.column(region, columns.start), stride * columns.len()) };
     let view = kernels::Acts { kind, data, stride, cols: columns.len() };
     // SAFETY: the caller's promise about out; weights and activations have matching sizes (checked by the builder).
-    unsafe { bound.kernels.matmul(weight, rows, view, out.start, out.ld, scratch) };
+    unsafe { bound.kernels.matmul(weight, rows, next, view, out.start, out.ld, scratch) };
 }
 
 impl Matmul {
@@ -123,9 +122,22 @@ impl Matmul {
         if columns == 0 { 0 } else { self.products.iter().map(|p| Cut::new(&p.weight, columns).items()).sum() }
     }
 
+    /// The weights that item `item` reads first.
+    pub fn weights(&self, bound: &Bound<'_>, mut item: usize) -> &[u8] {
+        let count = bound.count(self.acts.columns);
+        for part in &self.products {
+            let cut = Cut::new(&part.weight, count);
+            if item < cut.items() {
+                return part.weight.rows_bytes(cut.item(item).0);
+            }
+            item -= cut.items();
+        }
+        &[]
+    }
+
     /// # Safety
     /// As for [`Sequence::run`](crate::base::pool::Sequence::run): the item is claimed, earlier operations are complete.
-    pub unsafe fn run(&self, bound: &Bound<'_>, mut item: usize, worker: usize) {
+    pub unsafe fn run(&self, bound: &Bound<'_>, mut item: usize, next: &[u8], worker: usize) {
         let count = bound.count(self.acts.columns);
         for part in &self.products {
             let cut = Cut::new(&part.weight, count);
@@ -140,7 +152,7 @@ impl Matmul {
                 let target = bound.arena.floats(part.out, columns.start).add(rows.start);
                 let (tile, scratch) = bound.tile_and_scratch(worker, cut.tile_floats());
                 let (from, ld) = if part.epilogue == Epilogue::Add { (tile, rows.len()) } else { (target, stride) };
-                product(bound, &self.acts, &part.weight, rows.clone(), columns.clone(), OutTile { start: from, ld }, scratch);
+                product(bound, &self.acts, &part.weight, rows.clone(), columns.clone(), next, OutTile { start: from, ld }, scratch);
                 for column in 0..columns.len() {
                     let result = from.add(column * ld);
                     if let Some(bias) = &part.bias {

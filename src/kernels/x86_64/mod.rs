@@ -2,6 +2,7 @@
 
 #![expect(clippy::needless_range_loop, reason = "an index names a column, a row or a panel in several arrays at once")]
 
+mod ahead;
 mod amx;
 mod avx2;
 mod avx512;

@@ -6,6 +6,7 @@
 use std::arch::x86_64::*;
 
 use super::super::super::table::Job;
+use super::super::ahead::Ahead;
 use super::blocks::Block;
 use super::lanes;
 use super::supers::{Super, spread};
@@ -29,6 +30,7 @@ pub(super) unsafe fn super_blocks<T: Super, const N: usize>(job: &Job<'_>, first
     assert!(scratch.len() >= super_blocks_scratch(blocks));
     let layout = job.acts.kind.layout(job.k);
     let sums = scratch.as_mut_ptr();
+    let ahead = Ahead::new(job);
     // SAFETY: the scratch holds the three arrays; the columns hold the parts of their layout; rows and outputs exist.
     unsafe {
         let mins = sums.add(N * blocks * 256);
@@ -39,6 +41,7 @@ pub(super) unsafe fn super_blocks<T: Super, const N: usize>(job: &Job<'_>, first
             let mut block = job.weights.as_ptr().add(start * job.row_bytes);
             for r in 0..rows {
                 for b in 0..blocks {
+                    ahead.pass(block, T::BYTES);
                     let scales = T::scales(block);
                     let mut acc = [_mm256_setzero_si256(); N];
                     if T::OFFSET != 0 {
@@ -129,6 +132,7 @@ pub(super) unsafe fn blocks<T: Block, const N: usize>(job: &Job<'_>, first: usiz
     let layout = job.acts.kind.layout(job.k);
     let groups = blocks.div_ceil(8);
     let sums = scratch.as_mut_ptr();
+    let ahead = Ahead::new(job);
     // SAFETY: the scratch holds the two arrays; the columns hold the parts of their layout; rows and outputs exist.
     unsafe {
         let heads = sums.add(N * groups * 256);
@@ -139,6 +143,7 @@ pub(super) unsafe fn blocks<T: Block, const N: usize>(job: &Job<'_>, first: usiz
             for r in 0..rows {
                 for g in 0..groups {
                     let left = (blocks - g * 8).min(8);
+                    ahead.pass(block, left * T::BYTES);
                     let mut w = [_mm256_setzero_si256(); 8];
                     if left == 8 {
                         for j in 0..8 {

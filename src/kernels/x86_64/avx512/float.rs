@@ -5,6 +5,7 @@
 use std::arch::x86_64::*;
 
 use super::super::super::table::Job;
+use super::super::ahead::Ahead;
 use super::super::for_columns;
 use super::lanes;
 
@@ -77,7 +78,14 @@ unsafe fn tile<T: Float, const R: usize, const N: usize>(job: &Job<'_>, row: usi
         let a: [*const f32; N] = std::array::from_fn(|c| job.acts.data.as_ptr().add((first + c) * job.acts.stride).cast());
         let mut acc = [[_mm512_setzero_ps(); N]; R];
         let whole = job.k / 16;
+        let ahead = Ahead::new(job);
         for i in 0..whole {
+            // Once per line, by the columns that come first.
+            if first == 0 && (i * 16 * T::BYTES).is_multiple_of(64) {
+                for r in 0..R {
+                    ahead.pass(w[r].add(i * 16 * T::BYTES), 64);
+                }
+            }
             let w: [__m512; R] = std::array::from_fn(|r| T::load(w[r].add(i * 16 * T::BYTES), 0xffff));
             for c in 0..N {
                 let a = _mm512_loadu_ps(a[c].add(i * 16));

@@ -5,6 +5,7 @@
 
 use super::super::super::ActKind;
 use super::super::super::table::Job;
+use super::super::ahead;
 use super::blocks::Block;
 use super::panel::{self, Record};
 use super::supers::Super;
@@ -87,7 +88,7 @@ pub(in crate::kernels::x86_64) unsafe fn scaled_blocks<T: Super>(job: &Job<'_>, 
         unsafe { panel::build_scaled::<T>(&rows.map(|row| row.add(step * T::BYTES)), to) }
     };
     // SAFETY: passed on.
-    unsafe { stretches(job, scratch, panel::scaled_record::<T>(), 256, build, tile) }
+    unsafe { stretches(job, scratch, panel::scaled_record::<T>(), 256, T::BYTES, build, tile) }
 }
 
 /// Runs `tile` over all stretches of a product with super-blocks whose scales are multiplied in.
@@ -101,7 +102,7 @@ pub(in crate::kernels::x86_64) unsafe fn super_blocks<T: Super, const BIASED: bo
         unsafe { panel::build_super::<T, BIASED>(&rows.map(|row| row.add(step * T::BYTES)), to) }
     };
     // SAFETY: passed on.
-    unsafe { stretches(job, scratch, record, 256, build, tile) }
+    unsafe { stretches(job, scratch, record, 256, T::BYTES, build, tile) }
 }
 
 /// Runs `tile` over all stretches of a product with blocks of 32.
@@ -115,16 +116,17 @@ pub(in crate::kernels::x86_64) unsafe fn blocks<T: Block, const BIASED: bool>(jo
         unsafe { panel::build_blocks::<T, BIASED>(&rows.map(|row| row.add(step * 2 * T::BYTES)), 2 * step + 1 < blocks, to) }
     };
     // SAFETY: passed on.
-    unsafe { stretches(job, scratch, panel::BLOCK_RECORD, 64, build, tile) }
+    unsafe { stretches(job, scratch, panel::BLOCK_RECORD, 64, 2 * T::BYTES, build, tile) }
 }
 
-/// `step_len`: elements per record. `build` builds the record of a step (counted from the start of the rows).
+/// `step_len` and `step_bytes`: elements and bytes of a row per record. `build` builds the record of a step (counted from the start of the rows).
 #[inline(always)]
 unsafe fn stretches(
     job: &Job<'_>,
     scratch: &mut [u8],
     record: Record,
     step_len: usize,
+    step_bytes: usize,
     build: impl Fn(&[*const u8; 16], usize, *mut u8),
     tile: Tile,
 ) {
@@ -137,7 +139,16 @@ unsafe fn stretches(
             for p in 0..count {
                 // Rows that are not there repeat the last one; their results are not stored.
                 let rows = std::array::from_fn(|r| job.row((row + p * 16 + r).min(job.rows - 1)).as_ptr());
+                // Sixteen rows side by side are more streams than the processor follows, so the panel after this one is asked for.
+                let next = match (p + 1 < count, k + STRETCH < job.k) {
+                    (true, _) => (row + (p + 1) * 16, k),
+                    (false, true) => (row, k + STRETCH),
+                    (false, false) => (row + 16 * PANELS, 0),
+                };
                 for s in 0..steps {
+                    for r in next.0..(next.0 + 16).min(job.rows) {
+                        ahead::ask(job.row(r).as_ptr().wrapping_add((next.1 / step_len + s) * step_bytes), step_bytes);
+                    }
                     // SAFETY: inside the scratch, by the assertion.
                     let to = unsafe { scratch.as_mut_ptr().add((p * steps + s) * record.bytes) };
                     build(&rows, k / step_len + s, to);

@@ -7,16 +7,13 @@
 use std::arch::x86_64::*;
 
 use super::super::super::table::Job;
+use super::super::ahead::Ahead;
 use super::blocks::Block;
 use super::lanes;
 use super::supers::{Super, Super32, spread};
 
 /// The largest number of columns of one call.
 pub(super) const MAX_COLUMNS: usize = 4;
-/// How far ahead the weights are fetched, in bytes. Of 4 to 64 KiB the best, measured at items of 64 to 256 KiB; without it
-/// one thread gets half of what it gets with it.
-const AHEAD: usize = 8192;
-
 /// Scratch for [`super_blocks`]: sums `i32[cols][blocks][16 rows][16]`, minima `i32[cols][blocks][16 rows][4]`,
 /// heads `u32[blocks][16 rows]`.
 pub(super) fn super_blocks_scratch(blocks: usize) -> usize {
@@ -33,7 +30,7 @@ pub(super) unsafe fn super_blocks<T: Super, const N: usize, const VNNI: bool>(jo
     assert!(scratch.len() >= super_blocks_scratch(blocks));
     let layout = job.acts.kind.layout(job.k);
     let sums = scratch.as_mut_ptr();
-    let ahead = Ahead::new(job.weights);
+    let ahead = Ahead::new(job);
     // SAFETY: the scratch holds the three arrays; the columns hold the parts of their layout; rows and outputs exist.
     unsafe {
         let mins = sums.add(N * blocks * 1024);
@@ -115,7 +112,7 @@ pub(super) unsafe fn super_blocks_32<T: Super32, const N: usize, const VNNI: boo
     assert!(scratch.len() >= super_blocks_scratch(blocks));
     let layout = job.acts.kind.layout(job.k);
     let sums = scratch.as_mut_ptr();
-    let ahead = Ahead::new(job.weights);
+    let ahead = Ahead::new(job);
     // SAFETY: the scratch holds the arrays; the columns hold the parts of their layout; rows and outputs exist.
     unsafe {
         let mins = sums.add(N * blocks * 512);
@@ -133,7 +130,6 @@ pub(super) unsafe fn super_blocks_32<T: Super32, const N: usize, const VNNI: boo
                 // The scales of the whole row first: a load that repeats a part of what was just stored has to wait.
                 for b in 0..blocks {
                     let block = row.add(b * T::BYTES);
-                    ahead.pass(block, T::BYTES);
                     let scales_and_mins = T::scales_and_mins(block);
                     let pairs = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(scales_and_mins), twice);
                     _mm256_store_si256(scales.add(b * 32).cast(), pairs);
@@ -148,6 +144,7 @@ pub(super) unsafe fn super_blocks_32<T: Super32, const N: usize, const VNNI: boo
                 }
                 for b in 0..blocks {
                     let block = row.add(b * T::BYTES);
+                    ahead.pass(block, T::BYTES);
                     let scales = scales.add(b * 32).cast();
                     let mut q = columns;
                     for c in 0..N {
@@ -231,7 +228,7 @@ pub(super) unsafe fn blocks<T: Block, const N: usize, const VNNI: bool>(job: &Jo
     let (whole, left) = (blocks / 16, blocks % 16);
     let groups = blocks.div_ceil(16);
     let sums = scratch.as_mut_ptr();
-    let ahead = Ahead::new(job.weights);
+    let ahead = Ahead::new(job);
     // SAFETY: the scratch holds the two arrays; the columns hold the parts of their layout; rows and outputs exist.
     unsafe {
         let heads = sums.add(N * groups * 1024);
@@ -246,9 +243,9 @@ pub(super) unsafe fn blocks<T: Block, const N: usize, const VNNI: bool>(job: &Jo
                     let heads = heads.add(g * 1024 + r * 4);
                     let q = columns.map(|column| column.add(g * 512));
                     if g < whole {
-                        group_sums::<T, N, VNNI, true>(block, 16, q, to, groups * 1024, heads, &ahead);
+                        group_sums::<T, N, VNNI, true>(block, 16, q, to, groups * 1024, heads, ahead);
                     } else {
-                        group_sums::<T, N, VNNI, false>(block, left, q, to, groups * 1024, heads, &ahead);
+                        group_sums::<T, N, VNNI, false>(block, left, q, to, groups * 1024, heads, ahead);
                     }
                     block = block.wrapping_add(16 * T::BYTES);
                 }
@@ -273,39 +270,6 @@ pub(super) unsafe fn blocks<T: Block, const N: usize, const VNNI: bool>(job: &Jo
     }
 }
 
-/// Asks for weights ahead of where they are used, line by line, into the second-level cache and never past their end: what
-/// lies behind belongs to another thread, which would fetch it again.
-struct Ahead {
-    /// The last place from where asking ahead stays inside the weights.
-    last: usize,
-}
-
-impl Ahead {
-    /// Asks for the first `AHEAD` bytes.
-    fn new(weights: &[u8]) -> Self {
-        for line in (0..weights.len().min(AHEAD)).step_by(64) {
-            ask(weights.as_ptr().wrapping_add(line));
-        }
-        Self { last: (weights.as_ptr().addr() + weights.len()).saturating_sub(AHEAD + 64) }
-    }
-
-    /// While `len` bytes at `at` are used: asks for as many further on.
-    #[inline(always)]
-    fn pass(&self, at: *const u8, len: usize) {
-        if at.addr() <= self.last {
-            for line in (0..len).step_by(64) {
-                ask(at.wrapping_add(AHEAD + line));
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn ask(at: *const u8) {
-    // SAFETY: a hint; no address is wrong.
-    unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) };
-}
-
 /// The integer sums of `count` blocks of one row, 16 where `WHOLE`, and their heads.
 #[inline(always)]
 unsafe fn group_sums<T: Block, const N: usize, const VNNI: bool, const WHOLE: bool>(
@@ -315,7 +279,7 @@ unsafe fn group_sums<T: Block, const N: usize, const VNNI: bool, const WHOLE: bo
     to: *mut u8,
     column_bytes: usize,
     heads: *mut u8,
-    ahead: &Ahead,
+    ahead: Ahead,
 ) {
     let there = |j: usize| WHOLE || j < count;
     ahead.pass(block, 16 * T::BYTES);

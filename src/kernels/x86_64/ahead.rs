@@ -1,0 +1,42 @@
+//! Asking memory for weights before they are used.
+//!
+//! The processor's own prefetchers stop at each page and fall behind where the work on a line is longer than adding it up: one
+//! thread then reads at half the speed that it reaches with the hints here. They fill the second-level cache; into the
+//! first-level one they would need its few miss buffers (measured on Zen 4: 13 GB/s against 20).
+
+use std::arch::x86_64::*;
+
+use super::super::table::Job;
+
+/// Asks for the weights that this thread will read after those of a job, at the pace at which it reads the latter.
+#[derive(Clone, Copy)]
+pub(super) struct Ahead {
+    /// From a place in the weights to the same place in the next ones.
+    distance: usize,
+    /// The first place in the weights that has none in the next ones.
+    end: usize,
+}
+
+impl Ahead {
+    pub fn new(job: &Job<'_>) -> Self {
+        let (weights, next) = (job.weights.as_ptr().addr(), job.next.as_ptr().addr());
+        Self { distance: next.wrapping_sub(weights), end: weights + job.next.len() }
+    }
+
+    /// While `len` bytes at `at` are used: asks for as many.
+    #[inline(always)]
+    pub fn pass(self, at: *const u8, len: usize) {
+        if at.addr() < self.end {
+            ask(at.wrapping_add(self.distance), len);
+        }
+    }
+}
+
+/// Asks for `len` bytes at `at`.
+#[inline(always)]
+pub(super) fn ask(at: *const u8, len: usize) {
+    for line in (0..len).step_by(64) {
+        // SAFETY: a hint; no address is wrong.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(line).cast()) };
+    }
+}
