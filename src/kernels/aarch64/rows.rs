@@ -202,9 +202,9 @@ impl<T: Block, const N: usize> Kernel for Blocks<'_, T, N> {
                         }
                         let to = sums.add((g * ROWS + r) * 16);
                         if left == 4 {
-                            group::<L::Dot, T, N>(block, 4, &q, to, groups * ROWS * 16);
+                            four_blocks::<L::Dot, T, N>(block, &q, to, groups * ROWS * 16);
                         } else {
-                            group::<L::Dot, T, N>(block, left, &q, to, groups * ROWS * 16);
+                            last_blocks::<L::Dot, T, N>(block, left, &q, to, groups * ROWS * 16);
                         }
                         for j in 0..left {
                             heads.cast::<u32>().add((g * 4 + j) * ROWS + r).write(T::head(block));
@@ -243,22 +243,39 @@ impl<T: Block, const N: usize> Kernel for Blocks<'_, T, N> {
     }
 }
 
-/// The sums of `left` ≤ 4 blocks, lane j that of block j, to `to` and for each further column `stride` bytes on.
+/// The products of a block with 32 activations, in four lanes.
 #[inline(always)]
-unsafe fn group<D: Dot, T: Block, const N: usize>(block: *const u8, left: usize, q: &[*const u8; N], to: *mut u8, stride: usize) {
+unsafe fn dot_32<D: Dot>(w: [int8x16_t; 2], q: *const u8) -> int32x4_t {
+    // SAFETY: the caller's promise.
+    unsafe { D::dot(D::dot(vdupq_n_s32(0), w[0], vld1q_s8(q.cast())), w[1], vld1q_s8(q.add(16).cast())) }
+}
+
+/// The sums of four blocks, lane j that of block j, to `to` and for each further column `stride` bytes on.
+#[inline(always)]
+unsafe fn four_blocks<D: Dot, T: Block, const N: usize>(block: *const u8, q: &[*const u8; N], to: *mut u8, stride: usize) {
     // SAFETY: the caller's promise.
     unsafe {
-        let zero = vdupq_n_s32(0);
-        let mut sums = [[zero; 4]; N];
-        for j in 0..left {
-            let w = T::quants(block.add(j * T::BYTES));
-            for c in 0..N {
-                let (low, high) = (vld1q_s8(q[c].add(j * 32).cast()), vld1q_s8(q[c].add(j * 32 + 16).cast()));
-                sums[c][j] = D::dot(D::dot(zero, w[0], low), w[1], high);
-            }
-        }
+        // Written out: an array that a loop indexes lies in memory where the loop is not unrolled.
+        let w = [T::quants(block), T::quants(block.add(T::BYTES)), T::quants(block.add(2 * T::BYTES)), T::quants(block.add(3 * T::BYTES))];
         for c in 0..N {
-            vst1q_s32(to.add(c * stride).cast(), lanes::sum_4(sums[c]));
+            let (a, b) = (dot_32::<D>(w[0], q[c]), dot_32::<D>(w[1], q[c].add(32)));
+            let (e, f) = (dot_32::<D>(w[2], q[c].add(64)), dot_32::<D>(w[3], q[c].add(96)));
+            vst1q_s32(to.add(c * stride).cast(), lanes::sum_4([a, b, e, f]));
+        }
+    }
+}
+
+/// As [`four_blocks`], of `left` blocks.
+#[inline(always)]
+unsafe fn last_blocks<D: Dot, T: Block, const N: usize>(block: *const u8, left: usize, q: &[*const u8; N], to: *mut u8, stride: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        for c in 0..N {
+            let mut sums = [vdupq_n_s32(0); 4];
+            for j in 0..left {
+                sums[j] = dot_32::<D>(T::quants(block.add(j * T::BYTES)), q[c].add(j * 32));
+            }
+            vst1q_s32(to.add(c * stride).cast(), lanes::sum_4(sums));
         }
     }
 }
