@@ -21,6 +21,9 @@ pub const LANES: usize = 16;
 /// valid for the number of elements that they state. No alignment is needed.
 #[expect(clippy::missing_safety_doc, reason = "the contract of all methods is stated once, on the trait")]
 pub unsafe trait Lanes: Copy {
+    /// Whether few units fit the registers, so that kernels should keep no more than four sums at once.
+    const NARROW: bool = false;
+
     /// All lanes `x`.
     unsafe fn splat(x: f32) -> Self;
     /// 16 floats from `from`.

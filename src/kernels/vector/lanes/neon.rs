@@ -32,6 +32,9 @@ unsafe fn brain(from: *const u16) -> float32x4_t {
 // SAFETY: ASIMD intrinsics on registers; the pointer methods use loads and stores of exactly 16 elements.
 #[expect(clippy::undocumented_unsafe_blocks, reason = "each body is intrinsics that the trait's contract vouches for")]
 unsafe impl Lanes for Neon {
+    // Four of 32 registers each.
+    const NARROW: bool = true;
+
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
         let x = unsafe { vdupq_n_f32(x) };
