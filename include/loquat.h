@@ -282,7 +282,8 @@ loquat_status loquat_runtime_options_set_log(loquat_runtime_options *options,
  * Sets an option by name, for configuration files and for what has no function of its own.
  *
  * "threads" (a number, or "all"), "memory_limit" (bytes), "isa" (instruction set: "portable", "avx2", "avx512",
- * "avx512vnni", "amx"; one that the machine lacks is an error when the runtime is made). LOQUAT_UNKNOWN_OPTION for another key.
+ * "avx512vnni", "amx", "neon", "dotprod", "i8mm"; one that the machine lacks is an error when the runtime is made).
+ * LOQUAT_UNKNOWN_OPTION for another key.
  */
 LOQUAT_MUST_USE
 loquat_status loquat_runtime_options_set(loquat_runtime_options *options,
@@ -309,7 +310,7 @@ void loquat_runtime_free(loquat_runtime *runtime);
 LOQUAT_MUST_USE loquat_status loquat_runtime_threads(const loquat_runtime *runtime, uint32_t *threads, loquat_error **error);
 
 /**
- * Fills `buffer` with the name of the instruction set that the runtime computes with ("avx512", "portable").
+ * Fills `buffer` with the name of the instruction set that the runtime computes with ("avx512", "dotprod", "portable").
  *
  * LOQUAT_BUFFER_TOO_SMALL.
  */

@@ -211,7 +211,8 @@ fn log_sink(
 /// Sets an option by name, for configuration files and for what has no function of its own.
 ///
 /// "threads" (a number, or "all"), "memory_limit" (bytes), "isa" (instruction set: "portable", "avx2", "avx512",
-/// "avx512vnni", "amx"; one that the machine lacks is an error when the runtime is made). LOQUAT_UNKNOWN_OPTION for another key.
+/// "avx512vnni", "amx", "neon", "dotprod", "i8mm"; one that the machine lacks is an error when the runtime is made).
+/// LOQUAT_UNKNOWN_OPTION for another key.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn loquat_runtime_options_set(
@@ -283,7 +284,7 @@ pub unsafe extern "C" fn loquat_runtime_threads(
     }
 }
 
-/// Fills `buffer` with the name of the instruction set that the runtime computes with ("avx512", "portable").
+/// Fills `buffer` with the name of the instruction set that the runtime computes with ("avx512", "dotprod", "portable").
 ///
 /// LOQUAT_BUFFER_TOO_SMALL.
 #[unsafe(no_mangle)]

@@ -3,7 +3,7 @@
 //! A level is a bundle of features that the kernels of one folder rely on. It says nothing about speed beyond the order
 //! of [`Isa::available`], and no environment variable changes it: a host that wants a weaker one asks for it by name.
 
-/// A level of vector instructions, weakest first.
+/// A level of vector instructions, for each architecture weakest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Isa {
@@ -17,11 +17,18 @@ pub enum Isa {
     Avx512Vnni,
     /// [`Isa::Avx512Vnni`] with AMX int8 tiles that the operating system grants.
     Amx,
+    /// AArch64 with ASIMD, which all of them have.
+    Neon,
+    /// [`Isa::Neon`] with the integer dot products `sdot` and `udot`.
+    Dotprod,
+    /// [`Isa::Dotprod`] with the integer matrix products `smmla` and its kin.
+    I8mm,
 }
 
 impl Isa {
     /// Every level of every architecture, weakest first.
-    pub const ALL: [Self; 5] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Vnni, Self::Amx];
+    pub const ALL: [Self; 8] =
+        [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Vnni, Self::Amx, Self::Neon, Self::Dotprod, Self::I8mm];
 
     /// The strongest level of this processor.
     pub fn detect() -> Self {
@@ -41,12 +48,14 @@ impl Isa {
             Self::Portable => true,
             #[cfg(target_arch = "x86_64")]
             _ => super::x86_64::is_available(self),
-            #[cfg(not(target_arch = "x86_64"))]
+            #[cfg(target_arch = "aarch64")]
+            _ => super::aarch64::is_available(self),
+            #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
             _ => false,
         }
     }
 
-    /// The name in options and metrics: `portable`, `avx2`, `avx512`, `avx512vnni`, `amx`.
+    /// The name in options and metrics: `portable`, `avx2`, `avx512`, `avx512vnni`, `amx`, `neon`, `dotprod`, `i8mm`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
@@ -54,6 +63,9 @@ impl Isa {
             Self::Avx512 => "avx512",
             Self::Avx512Vnni => "avx512vnni",
             Self::Amx => "amx",
+            Self::Neon => "neon",
+            Self::Dotprod => "dotprod",
+            Self::I8mm => "i8mm",
         }
     }
 

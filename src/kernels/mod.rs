@@ -7,7 +7,11 @@
 //! The order of arithmetic is fixed (see `generic::integer` and `generic::float`), so a result does not depend on the number
 //! of columns, on how rows are split, or on the level.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 mod activation;
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+mod columns;
 mod generic;
 mod isa;
 pub mod kv;

@@ -88,8 +88,10 @@ impl Kernels {
         let table = match isa {
             Isa::Portable => &super::generic::TABLE,
             #[cfg(target_arch = "x86_64")]
-            _ => super::x86_64::table(isa),
-            #[cfg(not(target_arch = "x86_64"))]
+            _ => super::x86_64::table(isa)?,
+            #[cfg(target_arch = "aarch64")]
+            _ => super::aarch64::table(isa)?,
+            #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
             _ => return None,
         };
         Some(Self { table })

@@ -9,6 +9,12 @@ pub fn demo(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(file)
 }
 
+/// Whether cargo runs the tests through an emulator of this processor, as it does where a runner is set for the target.
+pub fn emulated() -> bool {
+    let runner = format!("CARGO_TARGET_{}_UNKNOWN_LINUX_GNU_RUNNER", std::env::consts::ARCH.to_uppercase());
+    std::env::var_os(runner).is_some()
+}
+
 /// One prompt of `models/goldens.json`.
 pub struct Golden {
     pub name: String,

@@ -175,11 +175,15 @@ pub unsafe fn attend<V: Lanes, E: KvElement>(tile: &AttentionTile, scratch: *mut
                     *limit = seen.saturating_sub(start).min(CHUNK);
                 }
                 if limits[count - 1] > 0 {
-                    match count {
-                        4 => rows_of_chunk::<V, E, 4, 2>(tile, start, row, &limits, scores, part),
-                        3 => rows_of_chunk::<V, E, 3, 2>(tile, start, row, &limits, scores, part),
-                        2 => rows_of_chunk::<V, E, 2, 4>(tile, start, row, &limits, scores, part),
-                        _ => rows_of_chunk::<V, E, 1, 8>(tile, start, row, &limits, scores, part),
+                    match (count, V::NARROW) {
+                        (4, false) => rows_of_chunk::<V, E, 4, 2>(tile, start, row, &limits, scores, part),
+                        (3, false) => rows_of_chunk::<V, E, 3, 2>(tile, start, row, &limits, scores, part),
+                        (2, false) => rows_of_chunk::<V, E, 2, 4>(tile, start, row, &limits, scores, part),
+                        (_, false) => rows_of_chunk::<V, E, 1, 8>(tile, start, row, &limits, scores, part),
+                        (4, true) => rows_of_chunk::<V, E, 4, 1>(tile, start, row, &limits, scores, part),
+                        (3, true) => rows_of_chunk::<V, E, 3, 1>(tile, start, row, &limits, scores, part),
+                        (2, true) => rows_of_chunk::<V, E, 2, 2>(tile, start, row, &limits, scores, part),
+                        (_, true) => rows_of_chunk::<V, E, 1, 4>(tile, start, row, &limits, scores, part),
                     }
                     for (r, &limit) in limits.iter().enumerate().take(count) {
                         if limit > 0 {
@@ -266,9 +270,15 @@ unsafe fn rows_of_chunk<V: Lanes, E: KvElement, const R: usize, const B: usize>(
         }
         let mut d = 0;
         let vectors = tile.value_stride / LANES;
-        while d + 4 <= vectors {
+        // Sums that are kept at once, R of each.
+        let together = if V::NARROW { 4 / R } else { 4 };
+        while together == 4 && d + 4 <= vectors {
             weigh::<V, E, R, 4>(tile, start, limits, scores, part, d);
             d += 4;
+        }
+        while together == 2 && d + 2 <= vectors {
+            weigh::<V, E, R, 2>(tile, start, limits, scores, part, d);
+            d += 2;
         }
         while d < vectors {
             weigh::<V, E, R, 1>(tile, start, limits, scores, part, d);

@@ -1,10 +1,15 @@
 //! Sixteen f32 lanes: the unit that every floating-point kernel is written in, once, for all instruction sets.
 //!
-//! The lanes are *virtual*: an implementation may use one 512-bit register, two of 256 bits or a plain array, but each lane does the
+//! The lanes are *virtual*: an implementation may use one 512-bit register, two of 256 bits, four of 128 or a plain array, but each lane does the
 //! same correctly rounded operations in the same order, so that results are equal bit for bit on all of them. Horizontal sums use
 //! one fixed tree (8+8, 4+4, 2+2, 1+1).
 
+#[cfg(target_arch = "aarch64")]
+mod neon;
+
 use crate::base::fma::fma;
+#[cfg(target_arch = "aarch64")]
+pub use neon::Neon;
 
 /// Lanes in the unit.
 pub const LANES: usize = 16;
@@ -16,6 +21,9 @@ pub const LANES: usize = 16;
 /// valid for the number of elements that they state. No alignment is needed.
 #[expect(clippy::missing_safety_doc, reason = "the contract of all methods is stated once, on the trait")]
 pub unsafe trait Lanes: Copy {
+    /// Whether few units fit the registers, so that kernels should keep no more than four sums at once.
+    const NARROW: bool = false;
+
     /// All lanes `x`.
     unsafe fn splat(x: f32) -> Self;
     /// 16 floats from `from`.

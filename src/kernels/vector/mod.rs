@@ -44,9 +44,9 @@ impl VectorOps {
             Isa::Avx512 | Isa::Avx512Vnni | Isa::Amx => &avx512::TABLE,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => &avx2::TABLE,
-            Isa::Portable => &portable::TABLE,
-            // The levels of other processors, which this one does not offer.
-            #[cfg(not(target_arch = "x86_64"))]
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon | Isa::Dotprod | Isa::I8mm => &neon::TABLE,
+            // And the levels of other processors, which this one does not offer.
             _ => &portable::TABLE,
         }
     }
@@ -152,6 +152,9 @@ instantiate!(portable, super::lanes::Portable);
 instantiate!(avx2, super::lanes::Avx2, target_feature(enable = "avx2,fma,f16c"));
 #[cfg(target_arch = "x86_64")]
 instantiate!(avx512, super::lanes::Avx512, target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"));
+
+#[cfg(target_arch = "aarch64")]
+instantiate!(neon, super::lanes::Neon, target_feature(enable = "neon"));
 
 #[cfg(test)]
 mod tests;

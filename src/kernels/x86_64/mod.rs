@@ -10,6 +10,7 @@ mod avx512;
 use std::arch::x86_64::*;
 
 use super::Isa;
+use super::columns::for_columns;
 use super::table::Table;
 
 /// Whether the processor has the features of `isa`.
@@ -26,36 +27,21 @@ pub(super) fn is_available(isa: Isa) -> bool {
         Isa::Avx512 => avx512,
         Isa::Avx512Vnni => avx512 && is_x86_feature_detected!("avx512vnni"),
         Isa::Amx => avx512 && is_x86_feature_detected!("avx512vnni") && amx::is_available(),
+        _ => false,
     }
 }
 
-/// The table of a level that is available.
-pub(super) fn table(isa: Isa) -> &'static Table {
+/// The table of a level, or `None` for a level of other processors.
+pub(super) fn table(isa: Isa) -> Option<&'static Table> {
     match isa {
-        Isa::Portable => &super::generic::TABLE,
-        Isa::Avx2 => &avx2::TABLE,
-        Isa::Avx512 => &avx512::TABLE,
-        Isa::Avx512Vnni => &avx512::TABLE_VNNI,
-        Isa::Amx => &amx::TABLE,
+        Isa::Portable => Some(&super::generic::TABLE),
+        Isa::Avx2 => Some(&avx2::TABLE),
+        Isa::Avx512 => Some(&avx512::TABLE),
+        Isa::Avx512Vnni => Some(&avx512::TABLE_VNNI),
+        Isa::Amx => Some(&amx::TABLE),
+        _ => None,
     }
 }
-
-/// Evaluates `$call` over a range of columns or rows, as many at a time as the largest constant `$N` that fits; `$first` is
-/// the first of them.
-macro_rules! for_columns {
-    ($first:ident..$end:expr, $N:ident in [$($count:literal),*], $call:expr) => {
-        let mut $first = 0;
-        while $first < $end {
-            $(if $end - $first >= $count {
-                const $N: usize = $count;
-                $call;
-                $first += $count;
-                continue;
-            })*
-        }
-    };
-}
-use for_columns;
 
 /// The sum of 8 lanes in the order of `generic::float`: 4 + 4, 2 + 2, 1 + 1.
 ///
