@@ -30,6 +30,8 @@ pub(super) fn quantize(kind: ActKind, x: &[f32], out: &mut [u8]) {
                     column.add(layout.sums).cast::<i16>().add(2 * at).write(low);
                     column.add(layout.sums).cast::<i16>().add(2 * at + 1).write(high);
                     column.add(layout.sums32).cast::<i16>().add(at).write(low + high);
+                    column.add(layout.offsets16).cast::<i32>().add(2 * at).write(-32 * i32::from(low));
+                    column.add(layout.offsets16).cast::<i32>().add(2 * at + 1).write(-32 * i32::from(high));
                 }
             }
             let totals = if kind == ActKind::Q8x32 { layout.sums } else { layout.sums256 };

@@ -122,8 +122,8 @@ impl ExpertsGated {
                     let target = bound.arena.floats(self.out, column).add(slot * width + rows.start);
                     let (tile, scratch) = bound.tile_and_scratch(worker, ROWS);
                     let out = |start| OutTile { start, ld: rows.len() };
-                    product(bound, &self.acts, &self.gate[expert], rows.clone(), column..column + 1, &[], out(target), scratch);
-                    product(bound, &self.acts, &self.up[expert], rows.clone(), column..column + 1, &[], out(tile), scratch);
+                    product(bound, &self.acts, &self.gate[expert], (rows.clone(), column..column + 1), &[], out(target), scratch);
+                    product(bound, &self.acts, &self.up[expert], (rows.clone(), column..column + 1), &[], out(tile), scratch);
                     match self.activation {
                         Activation::Silu => (bound.vector.silu_mul)(target, tile, target, rows.len()),
                     }
@@ -149,7 +149,7 @@ impl ExpertsDown {
                 for (acts, [expert, weight]) in self.acts.iter().zip(routes(bound, self.routes, column)) {
                     let (tile, scratch) = bound.tile_and_scratch(worker, ROWS);
                     let out = OutTile { start: tile, ld: rows.len() };
-                    product(bound, acts, &self.down[*expert as usize], rows.clone(), column..column + 1, &[], out, scratch);
+                    product(bound, acts, &self.down[*expert as usize], (rows.clone(), column..column + 1), &[], out, scratch);
                     for i in 0..rows.len() {
                         *target.add(i) = fma(*weight, *tile.add(i), *target.add(i));
                     }

@@ -51,9 +51,9 @@ impl Gated {
             let (tile, scratch) = bound.tile_and_scratch(worker, cut.tile_floats());
             let gate = OutTile { start: target, ld: stride };
             let up_rows = self.up.rows_bytes(rows.clone());
-            product(bound, &self.acts, &self.gate, rows.clone(), columns.clone(), up_rows, gate, scratch);
+            product(bound, &self.acts, &self.gate, (rows.clone(), columns.clone()), up_rows, gate, scratch);
             let up = OutTile { start: tile, ld: rows.len() };
-            product(bound, &self.acts, &self.up, rows.clone(), columns.clone(), next, up, scratch);
+            product(bound, &self.acts, &self.up, (rows.clone(), columns.clone()), next, up, scratch);
             for column in 0..columns.len() {
                 let (gate, up) = (target.add(column * stride), tile.add(column * rows.len()));
                 match self.activation {

@@ -100,8 +100,7 @@ pub(super) unsafe fn product(
     bound: &Bound<'_>,
     acts: &Acts,
     weight: &Matrix,
-    rows: Range<usize>,
-    columns: Range<usize>,
+    (rows, columns): (Range<usize>, Range<usize>),
     next: &[u8],
     out: OutTile,
     scratch: &mut [u8],
@@ -152,7 +151,7 @@ impl Matmul {
                 let target = bound.arena.floats(part.out, columns.start).add(rows.start);
                 let (tile, scratch) = bound.tile_and_scratch(worker, cut.tile_floats());
                 let (from, ld) = if part.epilogue == Epilogue::Add { (tile, rows.len()) } else { (target, stride) };
-                product(bound, &self.acts, &part.weight, rows.clone(), columns.clone(), next, OutTile { start: from, ld }, scratch);
+                product(bound, &self.acts, &part.weight, (rows.clone(), columns.clone()), next, OutTile { start: from, ld }, scratch);
                 for column in 0..columns.len() {
                     let result = from.add(column * ld);
                     if let Some(bias) = &part.bias {
