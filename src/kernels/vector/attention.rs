@@ -15,8 +15,8 @@ use super::lanes::{LANES, Lanes};
 /// Positions that are reduced together.
 pub const CHUNK: usize = 256;
 
-/// Rows per tile that the kernel handles at once.
-const ROWS: usize = 4;
+/// Most rows that the kernel handles at once.
+const ROWS: usize = 8;
 
 /// How elements of the cache become f32 lanes.
 pub trait KvElement {
@@ -167,7 +167,8 @@ pub unsafe fn attend<V: Lanes, E: KvElement>(tile: &AttentionTile, scratch: *mut
         while start < end {
             let mut row = 0;
             while row < rows {
-                let count = (rows - row).min(ROWS);
+                // Each load of keys or values, with its conversion, serves that many rows.
+                let count = if V::REGISTERS >= 32 && rows - row >= ROWS { ROWS } else { (rows - row).min(4) };
                 // Positions of this chunk that each row sees.
                 let mut limits = [0usize; ROWS];
                 for (r, limit) in limits.iter_mut().enumerate().take(count) {
@@ -175,7 +176,8 @@ pub unsafe fn attend<V: Lanes, E: KvElement>(tile: &AttentionTile, scratch: *mut
                     *limit = seen.saturating_sub(start).min(CHUNK);
                 }
                 if limits[count - 1] > 0 {
-                    match (count, V::NARROW) {
+                    match (count, V::REGISTERS < 32) {
+                        (ROWS, false) => rows_of_chunk::<V, E, ROWS, 2>(tile, start, row, &limits, scores, part),
                         (4, false) => rows_of_chunk::<V, E, 4, 2>(tile, start, row, &limits, scores, part),
                         (3, false) => rows_of_chunk::<V, E, 3, 2>(tile, start, row, &limits, scores, part),
                         (2, false) => rows_of_chunk::<V, E, 2, 4>(tile, start, row, &limits, scores, part),
@@ -193,7 +195,7 @@ pub unsafe fn attend<V: Lanes, E: KvElement>(tile: &AttentionTile, scratch: *mut
                         }
                     }
                 }
-                row += ROWS;
+                row += count;
             }
             start += CHUNK;
         }
@@ -271,12 +273,12 @@ unsafe fn rows_of_chunk<V: Lanes, E: KvElement, const R: usize, const B: usize>(
         let mut d = 0;
         let vectors = tile.value_stride / LANES;
         // Sums that are kept at once, R of each.
-        let together = if V::NARROW { 4 / R } else { 4 };
-        while together == 4 && d + 4 <= vectors {
+        let together = if V::REGISTERS < 32 { 4 / R } else { 16 / R };
+        while together >= 4 && d + 4 <= vectors {
             weigh::<V, E, R, 4>(tile, start, limits, scores, part, d);
             d += 4;
         }
-        while together == 2 && d + 2 <= vectors {
+        while together >= 2 && d + 2 <= vectors {
             weigh::<V, E, R, 2>(tile, start, limits, scores, part, d);
             d += 2;
         }

@@ -21,8 +21,8 @@ pub const LANES: usize = 16;
 /// valid for the number of elements that they state. No alignment is needed.
 #[expect(clippy::missing_safety_doc, reason = "the contract of all methods is stated once, on the trait")]
 pub unsafe trait Lanes: Copy {
-    /// Whether few units fit the registers, so that kernels should keep no more than four sums at once.
-    const NARROW: bool = false;
+    /// How many units of 16 lanes the registers hold: kernels keep a good half as many sums at once.
+    const REGISTERS: usize;
 
     /// All lanes `x`.
     unsafe fn splat(x: f32) -> Self;
@@ -131,6 +131,8 @@ impl Portable {
     reason = "each body is one read or write of the 16 elements that the trait's contract vouches for"
 )]
 unsafe impl Lanes for Portable {
+    const REGISTERS: usize = 8;
+
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
         Self([x; LANES])
@@ -213,6 +215,8 @@ pub struct Avx512(std::arch::x86_64::__m512);
 #[cfg(target_arch = "x86_64")]
 #[expect(clippy::undocumented_unsafe_blocks, reason = "each body is intrinsics that the trait's contract vouches for")]
 unsafe impl Lanes for Avx512 {
+    const REGISTERS: usize = 32;
+
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
         Self(unsafe { std::arch::x86_64::_mm512_set1_ps(x) })
@@ -312,6 +316,8 @@ pub struct Avx2(std::arch::x86_64::__m256, std::arch::x86_64::__m256);
 #[cfg(target_arch = "x86_64")]
 #[expect(clippy::undocumented_unsafe_blocks, reason = "each body is intrinsics that the trait's contract vouches for")]
 unsafe impl Lanes for Avx2 {
+    const REGISTERS: usize = 8;
+
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
         let x = unsafe { std::arch::x86_64::_mm256_set1_ps(x) };

@@ -33,7 +33,7 @@ unsafe fn brain(from: *const u16) -> float32x4_t {
 #[expect(clippy::undocumented_unsafe_blocks, reason = "each body is intrinsics that the trait's contract vouches for")]
 unsafe impl Lanes for Neon {
     // Four of 32 registers each.
-    const NARROW: bool = true;
+    const REGISTERS: usize = 8;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
