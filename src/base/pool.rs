@@ -30,12 +30,20 @@ pub trait Sequence: Sync {
     /// The number of items of operation `op`; 0 skips it. Below 2²⁴.
     fn items(&self, op: usize) -> u32;
 
-    /// Runs one item on the thread number `worker` (0 is the caller of [`Pool::run`], workers count from 1).
+    /// Whether a thread that runs an item of operation `op` should claim its next one at once, so that the item can prepare for
+    /// it. For short items: where a run stops, the item that was claimed is still run.
+    fn claims_ahead(&self, op: usize) -> bool {
+        let _ = op;
+        false
+    }
+
+    /// Runs one item on the thread number `worker` (0 is the caller of [`Pool::run`], workers count from 1). `next` is the item of the
+    /// same operation that this thread runs afterwards, where that is known.
     ///
     /// # Safety
     /// Called once per item and pass over the sequence, after all items of all earlier operations have been completed
     /// (their writes are visible), and never twice at a time with the same `worker` for one sequence.
-    unsafe fn run(&self, op: usize, item: u32, worker: usize);
+    unsafe fn run(&self, op: usize, item: u32, next: Option<u32>, worker: usize);
 }
 
 /// Where a run stands: the next item to do. Items before it are done, items from it on are not begun.
@@ -127,29 +135,58 @@ impl Control {
 
     /// Claims and runs one item, if there is one.
     fn work(&self, shared: &Shared, worker: usize) -> Claim {
+        match self.claim(1) {
+            Ok(item) => {
+                self.run_claimed(shared, item, None, worker);
+                Claim::Ran
+            }
+            Err(nothing) => nothing,
+        }
+    }
+
+    /// Claims and runs items, the next one before the one in hand where the operation wants that, until there is none to be
+    /// claimed. Near the end of an operation nothing is claimed ahead, so that no thread goes without.
+    fn work_ahead(&self, shared: &Shared, worker: usize, threads: usize) -> Claim {
+        let mut item = match self.claim(1) {
+            Ok(item) => item,
+            Err(nothing) => return nothing,
+        };
+        loop {
+            // SAFETY: this thread holds a claim, so the owner keeps the pointee alive and does not write `job`.
+            let ahead = unsafe { (*(*self.job.get()).expect("a claimed item has a job")).claims_ahead(self.op.load(Ordering::Relaxed)) };
+            // The claim in hand keeps the operation from ending, so the next one is of the same operation.
+            let next = if ahead { self.claim(2 * threads as u32).ok() } else { None };
+            self.run_claimed(shared, item, next, worker);
+            match next {
+                Some(next) => item = next,
+                None => return Claim::Ran,
+            }
+        }
+    }
+
+    /// Claims the next item, where at least `least` are unclaimed.
+    fn claim(&self, least: u32) -> std::result::Result<u32, Claim> {
         let ticket = self.ticket.load(Ordering::Acquire);
-        if ticket & (STOP | FINISHED) != 0 || unclaimed(ticket) == 0 {
-            return Claim::Nothing(ticket);
+        if ticket & (STOP | FINISHED) != 0 || unclaimed(ticket) < least {
+            return Err(Claim::Nothing(ticket));
         }
         if self.expired() {
             let _ = self.ticket.compare_exchange(ticket, ticket | STOP, Ordering::AcqRel, Ordering::Acquire);
-            return Claim::Nothing(self.ticket.load(Ordering::Acquire));
+            return Err(Claim::Nothing(self.ticket.load(Ordering::Acquire)));
         }
         if self.ticket.compare_exchange(ticket, ticket - ONE_ITEM, Ordering::AcqRel, Ordering::Acquire).is_err() {
-            return Claim::Ran; // somebody else took it: look again
+            return Err(Claim::Ran); // somebody else took it: look again
         }
-        self.run_claimed(shared, unclaimed(ticket), worker);
-        Claim::Ran
+        Ok(self.items.load(Ordering::Relaxed) - unclaimed(ticket))
     }
 
-    fn run_claimed(&self, shared: &Shared, unclaimed_before: u32, worker: usize) {
+    fn run_claimed(&self, shared: &Shared, item: u32, next: Option<u32>, worker: usize) {
         let (op, items) = (self.op.load(Ordering::Relaxed), self.items.load(Ordering::Relaxed));
-        let item = items - unclaimed_before;
         // SAFETY: this thread holds a claim, so the owner keeps the pointee alive and does not write `job`.
         let job = unsafe { (*self.job.get()).expect("a claimed item has a job") };
         // SAFETY: the pointee lives (above). The claim is unique, all items of earlier operations are completed (advance() opens
         // an operation after the last item of the one before), and a thread runs one item at a time.
-        if catch_unwind(AssertUnwindSafe(|| unsafe { (*job).run(op, item, worker) })).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| unsafe { (*job).run(op, item, next, worker) })).is_err() {
             self.panicked.store(true, Ordering::Relaxed);
             self.ticket.fetch_or(STOP, Ordering::AcqRel);
         }
@@ -310,12 +347,12 @@ impl Patience {
     }
 }
 
-fn worker_loop(shared: &Shared, worker: usize) {
+fn worker_loop(shared: &Shared, worker: usize, threads: usize) {
     let mut turn = worker;
     let mut patience = Patience::new();
     while !shared.quit.load(Ordering::Acquire) {
         if let Some(run) = shared.pick(turn) {
-            while let Claim::Ran = run.work(shared, worker) {
+            while let Claim::Ran = run.work_ahead(shared, worker, threads) {
                 patience = Patience::new();
             }
             turn = turn.wrapping_add(1);
@@ -368,7 +405,7 @@ impl Pool {
             let shared = Arc::clone(&pool.shared);
             let thread = std::thread::Builder::new()
                 .name(format!("loquat-{worker}"))
-                .spawn(move || worker_loop(&shared, worker))
+                .spawn(move || worker_loop(&shared, worker, threads))
                 .map_err(|error| Error::io("start a worker thread", &error))?;
             pool.workers.push(thread);
         }
@@ -416,7 +453,7 @@ impl Pool {
             control.work(&self.shared, 0);
             control.ticket.fetch_or(STOP, Ordering::AcqRel);
         } else if self.workers.is_empty() {
-            while let Claim::Ran = control.work(&self.shared, 0) {}
+            while let Claim::Ran = control.work_ahead(&self.shared, 0, 1) {}
         } else {
             self.run_shared(&lane.control);
         }
@@ -438,7 +475,7 @@ impl Pool {
         self.shared.wake();
         let mut patience = Patience::new();
         loop {
-            match control.work(&self.shared, 0) {
+            match control.work_ahead(&self.shared, 0, self.threads()) {
                 Claim::Ran => patience = Patience::new(),
                 Claim::Nothing(ticket) if ticket & (STOP | FINISHED) != 0 => break,
                 Claim::Nothing(_) => patience.wait(),

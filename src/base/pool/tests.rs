@@ -35,7 +35,10 @@ impl Sequence for Counting {
     fn items(&self, op: usize) -> u32 {
         self.counts[op]
     }
-    unsafe fn run(&self, op: usize, item: u32, _worker: usize) {
+    fn claims_ahead(&self, op: usize) -> bool {
+        op.is_multiple_of(2)
+    }
+    unsafe fn run(&self, op: usize, item: u32, _next: Option<u32>, _worker: usize) {
         if self.panic_at == Some((op, item)) {
             panic!("asked for");
         }

@@ -102,6 +102,9 @@ pub(super) fn worker_bytes(program: &Program, kernels: Kernels, columns: usize) 
     most
 }
 
+/// Up to how many columns a thread claims its next item ahead.
+const FEW_COLUMNS: usize = 32;
+
 /// A pass in progress over a session's memory. Running it to the end leaves the logits in the arena and the keys and values in the
 /// cache; the caller then advances the cache.
 pub struct Execution<'a> {
@@ -147,10 +150,10 @@ impl<'a> Execution<'a> {
         Ok(Self { program, bound, workers, _memory: PhantomData })
     }
 
-    /// The weights that the worker of an item will probably read after it: those of the item that comes when each other worker has
-    /// taken one, in this operation or the next that has weights.
-    fn next_weights(&self, op: usize, item: usize) -> &[u8] {
-        let mut item = item + self.workers;
+    /// The weights that the worker of an item will read after it: those of `next`, or probably those of the item that comes when each
+    /// other worker has taken one, in this operation or the next that has weights.
+    fn next_weights(&self, op: usize, item: usize, next: Option<u32>) -> &[u8] {
+        let mut item = next.map_or(item + self.workers, |next| next as usize);
         for op in op..self.program.ops.len() {
             let weights = match &self.program.ops[op] {
                 Op::Matmul(matmul) => matmul.weights(&self.bound, item),
@@ -195,7 +198,12 @@ impl Sequence for Execution<'_> {
         items as u32
     }
 
-    unsafe fn run(&self, op: usize, item: u32, worker: usize) {
+    fn claims_ahead(&self, op: usize) -> bool {
+        // Few columns: a matter of microseconds, and what counts is that the weights are on their way.
+        self.bound.columns() <= FEW_COLUMNS && matches!(self.program.ops[op], Op::Matmul(_) | Op::Gated(_))
+    }
+
+    unsafe fn run(&self, op: usize, item: u32, next: Option<u32>, worker: usize) {
         let (bound, item) = (&self.bound, item as usize);
         // SAFETY: the caller's promise is the one that every operation asks for.
         unsafe {
@@ -204,8 +212,8 @@ impl Sequence for Execution<'_> {
                 Op::RopeTable(op) => op.run(bound, item),
                 Op::Norm(op) => op.run(bound, item, worker),
                 Op::Quantize(op) => op.run(bound, item),
-                Op::Matmul(matmul) => matmul.run(bound, item, self.next_weights(op, item), worker),
-                Op::Gated(gated) => gated.run(bound, item, self.next_weights(op, item), worker),
+                Op::Matmul(matmul) => matmul.run(bound, item, self.next_weights(op, item, next), worker),
+                Op::Gated(gated) => gated.run(bound, item, self.next_weights(op, item, next), worker),
                 Op::Route(op) => op.run(bound, item),
                 Op::ExpertsGated(op) => op.run(bound, item, worker),
                 Op::ExpertsDown(op) => op.run(bound, item, worker),

@@ -142,7 +142,8 @@ impl ProgramBuilder {
     }
 
     fn region(&mut self, bytes: usize, columns: Columns) -> usize {
-        self.regions.push(RegionSpec { bytes: bytes.next_multiple_of(64), columns });
+        // An odd number of lines, so that the same place of many columns is spread over all sets of a cache.
+        self.regions.push(RegionSpec { bytes: bytes.next_multiple_of(64) | 64, columns });
         self.regions.len() - 1
     }
 
