@@ -59,7 +59,7 @@ pub(super) unsafe fn products<T: Float>(job: &Job<'_>) {
     unsafe {
         if job.acts.cols <= 4 {
             // Few rows side by side: each is a stream of its own from memory.
-            for_columns!(row..job.rows, R in [2, 1], {
+            for_columns!(row..job.rows, R in [1], {
                 for_columns!(first..job.acts.cols, N in [4, 2, 1], tile::<T, R, N>(job, row, first));
             });
         } else {
