@@ -16,6 +16,7 @@
 #include <io.h>
 #include <windows.h>
 #include <psapi.h>
+#include <shellapi.h>
 #else
 #include <sys/resource.h>
 #include <time.h>
@@ -59,16 +60,45 @@ loquat_status check(loquat_status status, loquat_error *const *error) {
     return status;
 }
 
+#ifdef _WIN32
+/* The text in UTF-16 of a text in UTF-8, or the other way round. */
+static wchar_t *to_wide(const char *text) {
+    int length = MultiByteToWideChar(CP_UTF8, 0, text, -1, NULL, 0);
+    wchar_t *wide = allocate((size_t)length * sizeof *wide);
+    MultiByteToWideChar(CP_UTF8, 0, text, -1, wide, length);
+    return wide;
+}
+
+static char *to_utf8(const wchar_t *wide) {
+    int length = WideCharToMultiByte(CP_UTF8, 0, wide, -1, NULL, 0, NULL, NULL);
+    char *text = allocate((size_t)length);
+    WideCharToMultiByte(CP_UTF8, 0, wide, -1, text, length, NULL, NULL);
+    return text;
+}
+
+/* Puts the arguments in UTF-8, as elsewhere: main gets them in the code page of the system. */
+static void arguments_to_utf8(int argc, char **argv) {
+    int count = 0;
+    wchar_t **wide = CommandLineToArgvW(GetCommandLineW(), &count);
+    for (int i = 0; wide && count == argc && i < argc; i++) {
+        argv[i] = to_utf8(wide[i]);
+    }
+    LocalFree(wide);
+}
+#endif
+
 void begin(int argc, char **argv, const char *help) {
+#ifdef _WIN32
+    arguments_to_utf8(argc, argv);
+    _setmode(_fileno(stdin), _O_BINARY);
+    _setmode(_fileno(stdout), _O_BINARY);
+    SetConsoleOutputCP(CP_UTF8);
+#endif
     if (argc > 0) {
         const char *slash = strrchr(argv[0], '/'), *backslash = strrchr(argv[0], '\\');
         slash = backslash && (!slash || backslash > slash) ? backslash : slash;
         program = slash ? slash + 1 : argv[0];
     }
-#ifdef _WIN32
-    _setmode(_fileno(stdout), _O_BINARY);
-    SetConsoleOutputCP(CP_UTF8);
-#endif
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             fputs(help, stdout);
@@ -132,9 +162,21 @@ void *allocate(size_t bytes) {
     return memory;
 }
 
+FILE *open_file(const char *path, const char *mode) {
+#ifdef _WIN32
+    wchar_t *wide_path = to_wide(path), *wide_mode = to_wide(mode);
+    FILE *file = _wfopen(wide_path, wide_mode);
+    free(wide_path);
+    free(wide_mode);
+    return file;
+#else
+    return fopen(path, mode);
+#endif
+}
+
 struct bytes read_file(const char *path) {
     int standard = strcmp(path, "-") == 0;
-    FILE *file = standard ? stdin : fopen(path, "rb");
+    FILE *file = standard ? stdin : open_file(path, "rb");
     if (!file) {
         fail("%s: %s", path, strerror(errno));
     }

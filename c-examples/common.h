@@ -29,7 +29,8 @@ void bad_usage(const char *format, ...);
  * argument before it makes the call in the argument beside it.) */
 loquat_status check(loquat_status status, loquat_error *const *error);
 
-/* Remembers the program's name, puts stdout in order, prints `help` and ends the program where --help is among the arguments. */
+/* Remembers the program's name, puts the arguments, stdin and stdout in order (UTF-8, bytes as they are), prints `help` and ends the
+ * program where --help is among the arguments. */
 void begin(int argc, char **argv, const char *help);
 /* Reads one of -m, -t, -c at argv[*at] into `options` and steps over it; returns 0 where it is something else. */
 int common_option(struct common *options, int argc, char **argv, int *at);
@@ -38,6 +39,8 @@ const char *text_value(int argc, char **argv, int *at);
 uint64_t number_value(int argc, char **argv, int *at, uint64_t least, uint64_t most);
 float float_value(int argc, char **argv, int *at);
 
+/* fopen, with a path in UTF-8 on every system. */
+FILE *open_file(const char *path, const char *mode);
 /* A whole file, or standard input for "-". */
 struct bytes read_file(const char *path);
 /* malloc that does not return NULL. */

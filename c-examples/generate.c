@@ -130,7 +130,7 @@ static void write_logits(const loquat_session *session, const char *path) {
             out[4 * i + k] = (unsigned char)(bits >> (8 * k));
         }
     }
-    FILE *file = fopen(path, "wb");
+    FILE *file = open_file(path, "wb");
     if (!file || fwrite(out, 4, count, file) != count || fclose(file) != 0) {
         fail("%s: %s", path, strerror(errno));
     }
