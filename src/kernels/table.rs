@@ -35,6 +35,7 @@ pub(super) struct Job<'a> {
     pub weights: &'a [u8],
     pub row_bytes: usize,
     /// What the thread will read after these rows, where that is known.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only the kernels of x86-64 ask for memory ahead"))]
     pub next: &'a [u8],
     pub acts: Acts<'a>,
     /// `out (cols, ld)`: the output of (row, column) is `out[column * ld + row]`.
