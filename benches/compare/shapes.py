@@ -91,19 +91,24 @@ def tensors(s, n_vocab):
         yield from linear(p + "ffn_down", s.embd, s.ff, False)
 
 
+def copy_key(writer, key, field):
+    """Writes the key of a `GGUFReader` as it was read; returns its value."""
+    value = field.contents()
+    if field.types[0] == gguf.GGUFValueType.ARRAY:
+        writer.add_array(key, value)
+    else:
+        writer.add_key_value(key, value, field.types[0])
+    return value
+
+
 def copy_vocabulary(writer, path):
     """Copies every `tokenizer.*` key of the GGUF at `path`; returns the number of tokens."""
     n_vocab = 0
     for key, field in GGUFReader(str(path)).fields.items():
-        if not key.startswith("tokenizer."):
-            continue
-        value = field.contents()
-        if field.types[0] == gguf.GGUFValueType.ARRAY:
+        if key.startswith("tokenizer."):
+            value = copy_key(writer, key, field)
             if key.endswith(".tokens"):
                 n_vocab = len(value)
-            writer.add_array(key, value)
-        else:
-            writer.add_key_value(key, value, field.types[0])
     return n_vocab
 
 

@@ -54,9 +54,26 @@ def cosine(a, b):
     return out
 
 
+def leads(logits):
+    """By how much the largest logit of each position leads the second."""
+    top_two = np.partition(logits, -2, axis=1)[:, -2:]
+    return top_two.max(axis=1) - top_two.min(axis=1)
+
+
 def top_1_disagreements(reference, other, gap):
     """How often `reference`'s largest logit leads by more than `gap`, and where `other` has another token there: (position, lead)."""
-    top_two = np.partition(reference, -2, axis=1)[:, -2:]
-    lead = top_two.max(axis=1) - top_two.min(axis=1)
+    lead = leads(reference)
     wrong = (lead > gap) & (reference.argmax(axis=1) != other.argmax(axis=1))
     return int((lead > gap).sum()), [(int(i), float(lead[i])) for i in np.flatnonzero(wrong)]
+
+
+def lead_movement(exact, other):
+    """What `other` changes of the lead between `exact`'s two largest logits, per position."""
+    order = np.argpartition(exact, -2, axis=1)[:, -2:]
+    first, second = (np.take_along_axis(logits, order, axis=1).astype(np.float64) for logits in (exact, other))
+    return np.abs((second[:, 1] - second[:, 0]) - (first[:, 1] - first[:, 0]))
+
+
+def rms(values):
+    """Root of the mean square, in f64."""
+    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))

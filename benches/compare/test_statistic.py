@@ -3,7 +3,7 @@ import unittest
 
 import numpy as np
 
-from statistic import cosine, kl_divergence, log_softmax, median_interval, percentile, top_1_disagreements
+from statistic import cosine, kl_divergence, lead_movement, leads, log_softmax, median_interval, percentile, rms, top_1_disagreements
 
 
 class Statistic(unittest.TestCase):
@@ -42,6 +42,13 @@ class Statistic(unittest.TestCase):
         other = np.array([[1.0, 0, 0], [1, 0, 0], [0, 3, 2]])
         self.assertEqual(top_1_disagreements(reference, other, 0.1), (2, [(2, 2.0)]))
         self.assertEqual(top_1_disagreements(reference, reference, 0), (3, []))
+
+    def test_leads(self):
+        exact = np.array([[1.0, 3, 0], [5, 0, 4]])
+        np.testing.assert_allclose(leads(exact), [2, 1])
+        # Whatever becomes the largest, the lead that counts is the one between exact's two largest.
+        np.testing.assert_allclose(lead_movement(exact, np.array([[1.5, 3, 9], [4, 0, 5]])), [0.5, 2])
+        self.assertAlmostEqual(rms(np.array([3.0, 4.0], np.float32)), 12.5**0.5)
 
 
 if __name__ == "__main__":
