@@ -20,12 +20,13 @@ pub(super) fn super_blocks_scratch(blocks: usize) -> usize {
     blocks * (MAX_COLUMNS * (1024 + 256) + 64)
 }
 
-/// Products with super-blocks of 256 of columns `first .. first + N`.
+/// Products with super-blocks of 256, scales per 16, of columns `first .. first + N`.
 ///
 /// # Safety
 /// As `Table::matmul`; AVX-512 F, BW, DQ, VL, and VNNI where `VNNI` says so; the columns exist.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
 pub(super) unsafe fn super_blocks<T: Super, const N: usize, const VNNI: bool>(job: &Job<'_>, first: usize, scratch: &mut [u8]) {
+    const { assert!(!T::PER_32) };
     let blocks = job.k / 256;
     assert!(scratch.len() >= super_blocks_scratch(blocks));
     let layout = job.acts.kind.layout(job.k);
@@ -62,14 +63,9 @@ pub(super) unsafe fn super_blocks<T: Super, const N: usize, const VNNI: bool>(jo
                         _mm512_store_si512(sums.add(((c * blocks + b) * 16 + r) * 64).cast(), acc);
                         if T::MINS {
                             let m = T::mins(block);
-                            let sum = if T::PER_32 {
-                                let a = _mm_loadu_si128(columns[c].add(layout.sums32 + b * 16).cast());
-                                _mm_madd_epi16(_mm256_castsi256_si128(m), a)
-                            } else {
-                                let a = _mm256_loadu_si256(columns[c].add(layout.sums + b * 32).cast());
-                                let sum = _mm256_madd_epi16(m, a);
-                                _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256::<1>(sum))
-                            };
+                            let a = _mm256_loadu_si256(columns[c].add(layout.sums + b * 32).cast());
+                            let sum = _mm256_madd_epi16(m, a);
+                            let sum = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256::<1>(sum));
                             // Register r % 4, group r / 4: so sum_4 leaves the rows in their order.
                             _mm_store_si128(mins.add((c * blocks + b) * 256 + r % 4 * 64 + r / 4 * 16).cast(), sum);
                         }
