@@ -122,7 +122,14 @@ def against_exact(exact_logits, theirs, ours):
     distance_theirs, distance_ours = (statistic.rms(logits - exact_logits) for logits in (theirs, ours))
     who = {(True, True): "both", (True, False): "ours", (False, True): "llama.cpp", (False, False): "neither"}
     judged = right_theirs & (lead > most_moved)
-    _, disagreements = statistic.top_1_disagreements(theirs, ours, CLEAR_GAP)
+
+    def disagreements(leader, other):
+        _, wrong = statistic.top_1_disagreements(leader, other, CLEAR_GAP)
+        return [
+            {"position": i, "lead": gap, "exact_lead": float(lead[i]), "has_exact_token": who[bool(right_ours[i]), bool(right_theirs[i])]}
+            for i, gap in wrong
+        ]
+
     row = {
         "distance_ours": distance_ours,
         "distance_llama_cpp": distance_theirs,
@@ -139,10 +146,9 @@ def against_exact(exact_logits, theirs, ours):
         "lead_moved_rms_llama_cpp": statistic.rms(moved_theirs),
         "lead_moved_max_ours": float(moved_ours.max()),
         "lead_moved_max_llama_cpp": float(moved_theirs.max()),
-        "disagreements": [
-            {"position": i, "lead": gap, "exact_lead": float(lead[i]), "has_exact_token": who[bool(right_ours[i]), bool(right_theirs[i])]}
-            for i, gap in disagreements
-        ],
+        # A lead speaks for the token of the engine that has it, so each list alone favours its leader.
+        "disagreements_llama_cpp_leads": disagreements(theirs, ours),
+        "disagreements_ours_leads": disagreements(ours, theirs),
         "fault_above_lead": most_moved,
         "positions_above": int(judged.sum()),
         "faults": [(int(i), float(lead[i])) for i in np.flatnonzero(judged & ~right_ours)],
@@ -242,8 +248,10 @@ def print_exact(row):
         f"  faults above lead {row['fault_above_lead']:.3f}: {len(row['faults'])}/{row['positions_above']}"
         f"  F32 file max |d| {f32['max_abs_difference']:.6f}, top-1 {f32['top_1']['agreeing']}/{f32['top_1']['clear_positions']}"
     )
-    for one in row["disagreements"]:
-        print(f"{indent} at {one['position']}: lead {one['lead']:.3f}, exact lead {one['exact_lead']:.3f}: {one['has_exact_token']} exact")
+    for leader in ("llama_cpp", "ours"):
+        for one in row[f"disagreements_{leader}_leads"]:
+            leads = f"{leader.replace('_', '.')} leads by {one['lead']:.3f}, exact lead {one['exact_lead']:.3f}"
+            print(f"{indent} at {one['position']}: {leads}: {one['has_exact_token']} exact")
     sys.stdout.flush()
 
 
