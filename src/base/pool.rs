@@ -3,7 +3,8 @@
 //! A step of a session is one [`Pool::run`]: the calling thread works through the sequence and idle workers join it. There is no
 //! barrier that waits for threads, only for *items*: an operation ends when its last item is done, and whoever finished that item
 //! opens the next operation. A worker that the operating system has taken off its processor between two items therefore holds
-//! up nobody, and one that sits inside an item holds up the others for that item only.
+//! up nobody, and one that sits inside an item holds up the others for that item only, or for two where items are short enough to be
+//! claimed ahead ([`Sequence::claims_ahead`]).
 //!
 //! A run can stop between items (deadline, cancel) and resume later at the same [`Cursor`], with another number of threads if
 //! need be. What an item computes never depends on who computes it.

@@ -1,8 +1,8 @@
 //! Asking memory for weights before they are used.
 //!
-//! The processor's own prefetchers stop at each page and fall behind where the work on a line is longer than adding it up: one
-//! thread then reads at half the speed that it reaches with the hints here. They fill the second-level cache; into the
-//! first-level one they would need its few miss buffers (measured on Zen 4: 13 GB/s against 20).
+//! The processor's own prefetchers stop at each page and fall behind where the work on a line is longer than adding it up: the
+//! hints here took one thread from 11 to 21 GB/s with Q4_K, from 20 to 22 with Q8_0 (Zen 4). They fill the second-level cache:
+//! into the first-level one they gave 13.
 
 use std::arch::x86_64::*;
 
