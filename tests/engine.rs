@@ -109,7 +109,7 @@ fn a_full_context_ends_the_turn_and_refuses_more() {
     let (ids, reason) = run(&mut session);
     assert_eq!((ids.len(), reason), (3, DoneReason::ContextFull));
     assert_eq!(session.append(&[5]).unwrap_err().kind(), ErrorKind::ContextFull);
-    session.reset();
+    session.reset().unwrap();
     session.append(&[5; 18]).unwrap();
     assert_eq!(run(&mut session).0, ids);
 }
@@ -128,7 +128,7 @@ fn cancel_and_truncate_leave_a_session_that_goes_on() {
     other.cancel_handle().cancel();
     assert_eq!(other.step(u64::MAX).unwrap(), Step::Cancelled);
     assert_eq!(run(&mut other).0, reference);
-    other.truncate(golden.ids.len());
+    other.truncate(golden.ids.len()).unwrap();
     other.append(&[]).unwrap();
     assert_eq!(run(&mut other).0, reference);
 }

@@ -31,7 +31,7 @@ fn perplexity(file: &str, text: &str) -> (f64, Option<(f64, usize)>) {
                 return (first, None);
             }
         }
-        session.reset();
+        session.reset().unwrap();
         session.append(window).unwrap();
         assert!(matches!(session.step(u64::MAX).unwrap(), Step::Done { .. }));
         for position in WINDOW / 2..WINDOW - 1 {

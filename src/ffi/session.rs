@@ -327,7 +327,7 @@ pub unsafe extern "C" fn loquat_session_reset(session: *mut loquat_session, erro
     // SAFETY: as above.
     unsafe {
         call(error, || {
-            handle::exclusive(session)?.reset();
+            handle::exclusive(session)?.reset()?;
             Ok(LOQUAT_OK)
         })
     }
@@ -351,7 +351,7 @@ pub unsafe extern "C" fn loquat_session_truncate(
             if tokens as usize > held {
                 return Err(Failure::argument(format!("truncate to {tokens} tokens: the context holds {held}")));
             }
-            session.truncate(tokens as usize);
+            session.truncate(tokens as usize)?;
             Ok(LOQUAT_OK)
         })
     }

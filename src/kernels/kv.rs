@@ -1,6 +1,9 @@
 //! The key/value cache: what attention reads, laid out as it reads it.
 //!
-//! Per layer and KV head, keys are stored in blocks of 16 positions with the positions innermost, `[block][dim][16]`, so that a
+//! A cache is a list of pages of [`PAGE`] positions, each with all layers. Pages are taken from the budget as a conversation grows, and
+//! shared between caches that begin alike (forks, a common system prompt) until one of them writes.
+//!
+//! In a page, per layer and KV head, keys are stored in blocks of 16 positions with the positions innermost, `[block][dim][16]`, so that a
 //! score needs no horizontal sum; values are stored `[position][dim]` with `dim` padded to 16. The parts of a head begin at multiples of 64
 //! bytes. Elements are f16 (the default), bf16, f32, or 8-bit integers with one f32 scale for each [`Q8_LEN`] elements of a position
 //! (q8_0). The cache is sized by the KV heads, never by the hidden size.
@@ -8,6 +11,7 @@
 //! In q8_0 a block of keys is, for each group of 32 dimensions, the 16 scales and then `[32][16]` integers; a value is, for each group,
 //! its scale and then 32 integers.
 
+pub mod prefix;
 pub(super) mod store;
 
 use std::sync::Arc;
@@ -17,6 +21,10 @@ use crate::base::{AlignedBuf, Error, ErrorKind, MemoryBudget, MemoryCategory, Re
 /// Positions in one block of keys.
 pub const KEY_BLOCK: usize = 16;
 
+/// Positions of a page: few, so that little is lost where conversations part; enough that the streams of a head's keys and values in a
+/// page are kilobytes long.
+pub const PAGE: usize = 32;
+
 /// Elements that share a scale in q8_0.
 pub const Q8_LEN: usize = 32;
 /// Bytes of a group of [`Q8_LEN`] value elements: a scale and the integers.
@@ -25,7 +33,7 @@ pub const Q8_VALUE_BYTES: usize = 4 + Q8_LEN;
 pub const Q8_KEY_BYTES: usize = Q8_VALUE_BYTES * KEY_BLOCK;
 
 /// The element type of a cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum KvType {
     /// IEEE half precision.
     #[default]
@@ -79,8 +87,8 @@ pub struct KvShape {
     pub value_dim: usize,
 }
 
-/// Byte offsets within a cache of one shape, type and capacity.
-#[derive(Debug, Clone, Copy)]
+/// Byte offsets within a page of one shape and type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KvLayout {
     /// The element type.
     pub ty: KvType,
@@ -97,45 +105,97 @@ pub struct KvLayout {
 
 impl KvLayout {
     /// The layout, or `None` where its size passes the address space.
-    pub fn new(shape: KvShape, ty: KvType, capacity: usize) -> Option<Self> {
-        let blocks = capacity.div_ceil(KEY_BLOCK);
+    pub fn new(shape: KvShape, ty: KvType) -> Option<Self> {
         let value_stride = shape.value_dim.checked_next_multiple_of(if ty == KvType::Q8_0 { Q8_LEN } else { KEY_BLOCK })?;
         let (key_block_bytes, value_bytes) = (ty.row_bytes(shape.key_dim).checked_mul(KEY_BLOCK)?, ty.row_bytes(value_stride));
         let lines = |bytes: usize| bytes.checked_next_multiple_of(64);
         let layout = Self {
             ty,
             heads: shape.heads,
-            key_head_bytes: lines(key_block_bytes.checked_mul(blocks)?)?,
-            value_head_bytes: lines(value_bytes.checked_mul(blocks.checked_mul(KEY_BLOCK)?)?)?,
+            key_head_bytes: lines(key_block_bytes.checked_mul(PAGE / KEY_BLOCK)?)?,
+            value_head_bytes: lines(value_bytes.checked_mul(PAGE)?)?,
             key_block_bytes,
             value_bytes,
             value_stride,
         };
-        layout.bytes(shape.layers)?;
+        layout.page_bytes(shape.layers)?;
         Some(layout)
     }
 
-    /// Bytes of `layers` layers.
-    pub fn bytes(&self, layers: usize) -> Option<usize> {
+    /// Bytes of a page of `layers` layers.
+    pub fn page_bytes(&self, layers: usize) -> Option<usize> {
         let layer = self.key_head_bytes.checked_add(self.value_head_bytes)?.checked_mul(self.heads)?;
         layer.checked_mul(layers)
     }
 
-    /// Offset of the keys of a head, in bytes.
+    /// Offset in a page of the keys of a head, in bytes.
     pub fn keys(&self, layer: usize, head: usize) -> usize {
         let per_layer = (self.key_head_bytes + self.value_head_bytes) * self.heads;
         layer * per_layer + head * self.key_head_bytes
     }
 
-    /// Offset of the values of a head, in bytes.
+    /// Offset in a page of the values of a head, in bytes.
     pub fn values(&self, layer: usize, head: usize) -> usize {
         self.keys(layer, self.heads) + head * self.value_head_bytes
     }
+
+    /// Offset in its page of the block of keys that holds `position`.
+    pub fn key_block(&self, layer: usize, head: usize, position: usize) -> usize {
+        self.keys(layer, head) + position % PAGE / KEY_BLOCK * self.key_block_bytes
+    }
+
+    /// Offset in its page of the value of `position`.
+    pub fn value(&self, layer: usize, head: usize, position: usize) -> usize {
+        self.values(layer, head) + position % PAGE * self.value_bytes
+    }
 }
 
-/// A cache of fixed capacity with the number of positions that are filled.
+/// The memory of [`PAGE`] positions in all layers. Caches whose positions up to the end of a page are equal may share it; a page that is
+/// shared is not written.
+pub type KvPage = Arc<AlignedBuf<u8>>;
+
+/// The address of a page.
+#[derive(Debug, Clone, Copy)]
+#[repr(transparent)]
+struct Address(*mut u8);
+// SAFETY: an address alone reaches nothing; whoever dereferences it says why that is sound (kernels::ops).
+unsafe impl Send for Address {}
+// SAFETY: as above.
+unsafe impl Sync for Address {}
+
+/// Where the pages of a cache lie, for kernels. Valid until the cache is next changed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct KvView {
+    pages: *const Address,
+    pub layout: KvLayout,
+}
+
+impl KvView {
+    /// The addresses of the pages in order.
+    pub fn pages(&self) -> *const *mut u8 {
+        self.pages.cast()
+    }
+
+    /// The page of `position`.
+    ///
+    /// # Safety
+    /// The cache that the view is of has a page for it and has not been changed since.
+    pub unsafe fn page(&self, position: usize) -> *mut u8 {
+        // SAFETY: the caller's promise.
+        unsafe { (*self.pages.add(position / PAGE)).0 }
+    }
+}
+
+/// A cache of a largest length with the number of positions that are filled. Pages are taken as positions need them, or all at once by
+/// [`reserve`](Self::reserve).
 pub struct KvCache {
-    memory: AlignedBuf<u8>,
+    budget: Arc<MemoryBudget>,
+    pages: Vec<KvPage>,
+    /// Of `pages`, each.
+    addresses: Vec<Address>,
+    /// Own pages whose place a shared one has taken: a cache that has reserved its memory can't run out of it later.
+    spare: Vec<KvPage>,
+    reserved: bool,
     layout: KvLayout,
     shape: KvShape,
     capacity: usize,
@@ -143,16 +203,122 @@ pub struct KvCache {
 }
 
 impl KvCache {
-    /// A zeroed cache for `capacity` positions.
+    /// A cache for up to `capacity` positions, without memory yet.
     ///
     /// # Errors
-    /// `OutOfMemory` where the budget or the system has no room for it.
+    /// `OutOfMemory` where its size passes the address space.
     pub fn new(budget: &Arc<MemoryBudget>, shape: KvShape, ty: KvType, capacity: usize) -> Result<Self> {
         let too_large = || Error::out_of_memory(format!("a KV cache of {capacity} positions passes the address space"));
-        let layout = KvLayout::new(shape, ty, capacity).ok_or_else(too_large)?;
-        let bytes = layout.bytes(shape.layers).ok_or_else(too_large)?;
-        let memory = AlignedBuf::zeroed(budget, MemoryCategory::KvCache, bytes)?;
-        Ok(Self { memory, layout, shape, capacity, len: 0 })
+        let layout = KvLayout::new(shape, ty).ok_or_else(too_large)?;
+        let count = capacity.div_ceil(PAGE);
+        layout.page_bytes(shape.layers).and_then(|bytes| bytes.checked_mul(count)).ok_or_else(too_large)?;
+        let (mut pages, mut addresses) = (Vec::new(), Vec::new());
+        pages.try_reserve_exact(count).map_err(|_| too_large())?;
+        addresses.try_reserve_exact(count).map_err(|_| too_large())?;
+        let budget = Arc::clone(budget);
+        Ok(Self { budget, pages, addresses, spare: vec![], reserved: false, layout, shape, capacity, len: 0 })
+    }
+
+    /// Takes the memory of the whole capacity at once, and keeps it while the cache lives.
+    ///
+    /// # Errors
+    /// `OutOfMemory` where the budget or the system has no room for it; the cache has no more memory than before then.
+    pub fn reserve(&mut self) -> Result<()> {
+        let (before, count) = (self.pages.len(), self.capacity.div_ceil(PAGE));
+        self.spare.try_reserve_exact(count).map_err(|_| Error::out_of_memory(format!("a list of {count} pages")))?;
+        self.grow(count).inspect_err(|_| {
+            self.pages.truncate(before);
+            self.addresses.truncate(before);
+        })?;
+        self.reserved = true;
+        Ok(())
+    }
+
+    fn grow(&mut self, count: usize) -> Result<()> {
+        while self.pages.len() < count {
+            let mut page = self.fresh()?;
+            self.addresses.push(address(&mut page));
+            self.pages.push(page);
+        }
+        Ok(())
+    }
+
+    fn fresh(&mut self) -> Result<KvPage> {
+        if let Some(page) = self.spare.pop() {
+            return Ok(page);
+        }
+        let bytes = self.page_bytes();
+        AlignedBuf::zeroed(&self.budget, MemoryCategory::KvCache, bytes).map(Arc::new)
+    }
+
+    /// Makes the pages of the next `count` positions there, and this cache's alone: what is shared with another is copied.
+    ///
+    /// # Errors
+    /// `ContextFull` where they do not fit, `OutOfMemory` where there is no memory for them; the positions that are filled stay as they
+    /// are.
+    pub fn prepare(&mut self, count: usize) -> Result<()> {
+        self.check_room(count)?;
+        self.make_writable(self.len, self.len + count)
+    }
+
+    /// As [`prepare`](Self::prepare), for positions of which some may be filled.
+    pub(crate) fn make_writable(&mut self, from: usize, to: usize) -> Result<()> {
+        self.grow(to.div_ceil(PAGE))?;
+        for index in from / PAGE..to.div_ceil(PAGE) {
+            if Arc::get_mut(&mut self.pages[index]).is_none() {
+                let mut own = self.fresh()?;
+                if index * PAGE < self.len {
+                    let bytes = Arc::get_mut(&mut own).expect("nobody else knows a new page");
+                    bytes.copy_from_slice(&self.pages[index]);
+                }
+                self.pages[index] = own;
+            }
+            self.addresses[index] = address(&mut self.pages[index]);
+        }
+        Ok(())
+    }
+
+    /// A cache with the same contents and its own future: the pages are shared until one of the two writes into them.
+    ///
+    /// # Errors
+    /// `OutOfMemory` where this cache has reserved its memory and there is none for the other.
+    pub fn fork(&self) -> Result<Self> {
+        let mut fork = Self::new(&self.budget, self.shape, self.layout.ty, self.capacity)?;
+        if !self.reserved {
+            fork.adopt(0, &self.pages[..self.len.div_ceil(PAGE)], self.len);
+            return Ok(fork);
+        }
+        // What both will write into is copied at once, so that neither has to ask for memory later.
+        fork.reserve()?;
+        fork.adopt(0, self.full_pages(), self.len);
+        if let Some(page) = self.pages[self.len / PAGE..self.len.div_ceil(PAGE)].first() {
+            Arc::get_mut(&mut fork.pages[self.len / PAGE]).expect("a new page").copy_from_slice(page);
+        }
+        Ok(fork)
+    }
+
+    /// Takes `pages` in place of those from number `from` on; `len` positions are filled then.
+    pub(crate) fn adopt(&mut self, from: usize, pages: &[KvPage], len: usize) {
+        for (index, page) in (from..).zip(pages) {
+            // The address is only read through until make_writable() has made the page this cache's own.
+            let address = Address(page.as_ptr().cast_mut());
+            if index < self.pages.len() {
+                let own = std::mem::replace(&mut self.pages[index], Arc::clone(page));
+                self.addresses[index] = address;
+                if self.reserved && Arc::strong_count(&own) == 1 {
+                    self.spare.push(own);
+                }
+            } else {
+                self.pages.push(Arc::clone(page));
+                self.addresses.push(address);
+            }
+        }
+        self.len = len;
+    }
+
+    /// The pages that are filled to their end.
+    pub(crate) fn full_pages(&self) -> &[KvPage] {
+        &self.pages[..self.len / PAGE]
     }
 
     /// Positions that fit.
@@ -170,9 +336,14 @@ impl KvCache {
         self.len == 0
     }
 
-    /// Bytes of memory held.
+    /// Bytes of one page.
+    pub fn page_bytes(&self) -> usize {
+        self.layout.page_bytes(self.shape.layers).expect("new() has checked it")
+    }
+
+    /// Bytes of memory held, with the pages that others share.
     pub fn memory_bytes(&self) -> u64 {
-        self.memory.len() as u64
+        ((self.pages.len() + self.spare.len()) * self.page_bytes()) as u64
     }
 
     /// Bytes that the filled positions take, by the elements of the model (no padding counted).
@@ -182,7 +353,7 @@ impl KvCache {
         (per_position * self.len) as u64
     }
 
-    /// The byte layout.
+    /// The byte layout of a page.
     pub fn layout(&self) -> KvLayout {
         self.layout
     }
@@ -216,21 +387,24 @@ impl KvCache {
         Ok(())
     }
 
-    /// Forgets all positions from `len` on.
+    /// Forgets all positions from `len` on. Their pages go back, unless the memory was reserved.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
+        if !self.reserved {
+            self.pages.truncate(self.len.div_ceil(PAGE));
+            self.addresses.truncate(self.pages.len());
+        }
     }
 
-    /// Overwrites everything with zeros and forgets all positions.
-    pub fn wipe(&mut self) {
-        self.memory.fill(0);
-        self.len = 0;
+    /// The pages, for kernels.
+    pub(crate) fn view(&self) -> KvView {
+        KvView { pages: self.addresses.as_ptr(), layout: self.layout }
     }
+}
 
-    /// The start of the memory, for kernels.
-    pub(crate) fn as_mut_ptr(&mut self) -> *mut u8 {
-        self.memory.as_mut_ptr()
-    }
+/// The address of a page that nobody shares.
+fn address(page: &mut KvPage) -> Address {
+    Address(Arc::get_mut(page).expect("the page is this cache's alone").as_mut_ptr())
 }
 
 #[cfg(test)]
@@ -241,16 +415,18 @@ mod tests {
     fn sized_by_kv_heads_and_aligned() {
         let shape = KvShape { layers: 2, heads: 3, key_dim: 8, value_dim: 8 };
         let budget = MemoryBudget::new(u64::MAX);
-        let cache = KvCache::new(&budget, shape, KvType::F16, 20).unwrap();
-        // 32 positions (rounded to the block of 16); keys 8 wide, values padded to 16.
-        assert_eq!(cache.memory_bytes(), 2 * 3 * 32 * (8 + 16) * 2);
+        let mut cache = KvCache::new(&budget, shape, KvType::F16, 40).unwrap();
+        assert_eq!(budget.used(MemoryCategory::KvCache), 0);
+        cache.reserve().unwrap();
+        // 64 positions (rounded to the page of 32); keys 8 wide, values padded to 16.
+        assert_eq!(cache.memory_bytes(), 2 * 2 * 3 * 32 * (8 + 16) * 2);
         for layer in 0..2 {
             for head in 0..3 {
                 assert_eq!(cache.layout().keys(layer, head) % 64, 0);
                 assert_eq!(cache.layout().values(layer, head) % 64, 0);
             }
         }
-        assert_eq!(cache.layout().values(1, 2) + 32 * 16 * 2, cache.memory_bytes() as usize);
+        assert_eq!(cache.layout().values(1, 2) + 32 * 16 * 2, cache.page_bytes());
         assert_eq!(budget.used(MemoryCategory::KvCache), cache.memory_bytes());
     }
 
@@ -266,5 +442,51 @@ mod tests {
         cache.truncate(1);
         assert_eq!(cache.len(), 1);
         assert!(KvCache::new(&MemoryBudget::new(u64::MAX), shape, KvType::F32, usize::MAX / 8).is_err());
+    }
+
+    const SMALL: KvShape = KvShape { layers: 1, heads: 1, key_dim: 4, value_dim: 4 };
+
+    #[test]
+    fn pages_come_as_they_are_needed_and_go_back() {
+        let budget = MemoryBudget::new(u64::MAX);
+        let mut cache = KvCache::new(&budget, SMALL, KvType::F32, 100).unwrap();
+        let page = cache.page_bytes() as u64;
+        cache.prepare(PAGE + 1).unwrap();
+        assert_eq!(budget.used(MemoryCategory::KvCache), 2 * page);
+        cache.advance(PAGE + 1).unwrap();
+        cache.truncate(PAGE);
+        assert_eq!(budget.used(MemoryCategory::KvCache), page);
+        // No room for a third: a status, and what was there stays.
+        let tight = MemoryBudget::new(2 * page);
+        let mut cache = KvCache::new(&tight, SMALL, KvType::F32, 100).unwrap();
+        cache.prepare(2 * PAGE).unwrap();
+        cache.advance(2 * PAGE).unwrap();
+        assert_eq!(cache.prepare(1).unwrap_err().kind(), ErrorKind::OutOfMemory);
+        assert_eq!((cache.len(), tight.used(MemoryCategory::KvCache)), (2 * PAGE, 2 * page));
+        assert_eq!(KvCache::new(&tight, SMALL, KvType::F32, 100).unwrap().reserve().unwrap_err().kind(), ErrorKind::OutOfMemory);
+    }
+
+    #[test]
+    fn forks_share_pages_until_one_writes() {
+        let budget = MemoryBudget::new(u64::MAX);
+        let mut cache = KvCache::new(&budget, SMALL, KvType::F32, 100).unwrap();
+        let page = cache.page_bytes() as u64;
+        let write = |cache: &mut KvCache, index: usize, byte: u8| Arc::get_mut(&mut cache.pages[index]).unwrap().fill(byte);
+        cache.prepare(PAGE + 5).unwrap();
+        write(&mut cache, 0, 1);
+        write(&mut cache, 1, 2);
+        cache.advance(PAGE + 5).unwrap();
+        let mut fork = cache.fork().unwrap();
+        assert_eq!(budget.used(MemoryCategory::KvCache), 2 * page);
+        fork.prepare(1).unwrap();
+        assert_eq!(budget.used(MemoryCategory::KvCache), 3 * page);
+        write(&mut fork, 1, 3);
+        assert_eq!((cache.pages[1][0], fork.pages[1][0], fork.pages[0][0]), (2, 3, 1));
+        // The other is alone with its page now and copies nothing.
+        cache.prepare(1).unwrap();
+        assert_eq!(budget.used(MemoryCategory::KvCache), 3 * page);
+        drop(cache);
+        assert_eq!(budget.used(MemoryCategory::KvCache), 2 * page);
+        assert_eq!(fork.pages[0][0], 1);
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::base::{Error, MemoryCategory, Reservation, Result, SharedBytes};
 use crate::format::{Access, Metadata, ModelFile, TensorInfo};
+use crate::kernels::kv::prefix::PrefixIndex;
 use crate::kernels::ops::Program;
 use crate::metrics::runtime::ModelCount;
 use crate::runtime::{LogLevel, Runtime};
@@ -18,12 +19,20 @@ use super::vocabulary;
 use super::weights::Weights;
 
 /// How a model is loaded.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoadOptions {
     /// Map the file, or read it into memory.
     pub access: Access,
     /// Load the vocabulary and metadata alone; such a model makes no sessions.
     pub vocab_only: bool,
+    /// Bytes of KV cache that the model may keep for sessions that begin like earlier ones; 0 for none.
+    pub prefix_cache: u64,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self { access: Access::default(), vocab_only: false, prefix_cache: 64 << 20 }
+    }
 }
 
 struct Inner {
@@ -31,6 +40,7 @@ struct Inner {
     file: ModelFile,
     tokenizer: Option<Tokenizer>,
     network: Option<Network>,
+    prefixes: PrefixIndex,
     _tables: Option<Reservation>,
     _count: ModelCount,
 }
@@ -81,9 +91,22 @@ impl Model {
             runtime.log(LogLevel::Warning, || format!("{place}: {warning}"));
         }
         let count = runtime.metrics().model();
-        let model = Self(Arc::new(Inner { runtime: runtime.clone(), file, tokenizer, network, _tables: tables, _count: count }));
+        let model = Self(Arc::new(Inner {
+            runtime: runtime.clone(),
+            file,
+            tokenizer,
+            network,
+            prefixes: PrefixIndex::new(options.prefix_cache),
+            _tables: tables,
+            _count: count,
+        }));
         runtime.log(LogLevel::Info, || format!("{place}: {}", model.description()));
         Ok(model)
+    }
+
+    /// Whether two handles are of the same loaded model.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// The runtime that the model was loaded with.
@@ -142,6 +165,11 @@ impl Model {
         let architecture = self.metadata().str("general.architecture").ok().flatten().unwrap_or("unknown architecture");
         let name = self.metadata().str("general.name").ok().flatten().unwrap_or("unnamed");
         format!("{name}, {architecture}, {:.1} M parameters, {:.1} MB", parameters as f64 / 1e6, bytes as f64 / 1e6)
+    }
+
+    /// The pages that sessions of the model began with, for the next that begins alike.
+    pub fn prefixes(&self) -> &PrefixIndex {
+        &self.0.prefixes
     }
 
     pub(crate) fn program(&self) -> Result<&Program> {

@@ -2,23 +2,26 @@
 //!
 //! The tokens of the conversation are a list; the KV cache covers a prefix of it. A *pass* computes the next tokens of the list
 //! (a chunk of a prompt, or the one token that was sampled last). When the cache covers the whole list, the logits of its last
-//! position are there and a token is sampled. A step goes on with the pass in progress until its budget is spent or a token
-//! comes out.
+//! position are there and a token is sampled. A step goes on with the work in progress until its budget is spent or a token
+//! comes out. What is to be done next is decided in `work.rs`, for a session that steps alone and for one in a batch alike.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::base::pool::{Budget, Cursor, Lane, Outcome};
-use crate::base::{AlignedBuf, Error, MemoryCategory, Result};
-use crate::kernels::kv::KvCache;
-use crate::kernels::ops::{Arena, Execution, Pass};
-use crate::metrics::{Outcome as StepOutcome, SessionMetrics, SessionRecorder, StepRecord, TokenTiming};
+use crate::base::pool::{Budget, Lane, Outcome};
+use crate::base::{AlignedBuf, Error, ErrorKind, MemoryCategory, Result};
+use crate::kernels::kv::prefix::PrefixId;
+use crate::kernels::kv::{KvCache, PAGE};
+use crate::kernels::ops::{Arena, Pass};
+use crate::metrics::{Outcome as StepOutcome, SessionMetrics, SessionRecorder, StepRecord};
 use crate::model::Model;
 use crate::sampling::Sampler;
 
 use super::options::SessionOptions;
 use super::text::TextStream;
+use super::work::{Due, Work};
 
 /// Why a turn ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +59,7 @@ pub enum Step {
 
 /// Stops the step in progress of a session, or its next one. Any thread, at any time.
 #[derive(Debug, Clone)]
-pub struct CancelHandle(Arc<AtomicBool>);
+pub struct CancelHandle(pub(super) Arc<AtomicBool>);
 
 impl CancelHandle {
     /// Asks for the stop. Takes effect at the next work item, well within a millisecond on usual models.
@@ -65,64 +68,76 @@ impl CancelHandle {
     }
 }
 
-/// A pass in progress.
-#[derive(Debug, Clone, Copy)]
-struct Running {
-    /// Tokens of the pass; it begins where the cache ends.
-    count: usize,
-    /// First of its columns whose logits are computed.
-    outputs: usize,
-    cursor: Cursor,
-    /// Whether it computes prompt tokens (for the metrics).
-    prefill: bool,
-}
-
 /// A turn: from appended tokens to its end.
 #[derive(Debug, Clone, Copy)]
-struct Turn {
-    since: Instant,
-    last_token: Option<Instant>,
-    generated: u32,
-    done: Option<(DoneReason, Option<u32>)>,
+pub(super) struct Turn {
+    pub since: Instant,
+    pub last_token: Option<Instant>,
+    pub generated: u32,
+    pub done: Option<(DoneReason, Option<u32>)>,
+    /// Whether a step has told the host that the turn is done.
+    pub told: bool,
+}
+
+impl Turn {
+    pub fn begin() -> Self {
+        Self { since: Instant::now(), last_token: None, generated: 0, done: None, told: false }
+    }
 }
 
 /// A conversation with a model. Owns all memory that its steps touch. One thread at a time.
 pub struct Session {
-    model: Model,
-    arena: Arena,
-    cache: KvCache,
-    lane: Lane,
-    cancel: CancelHandle,
-    tokens: Vec<u32>,
+    pub(super) model: Model,
+    pub(super) options: SessionOptions,
+    pub(super) arena: Arena,
+    pub(super) pass: Pass,
+    pub(super) cache: KvCache,
+    pub(super) lane: Lane,
+    pub(super) cancel: CancelHandle,
+    pub(super) tokens: Vec<u32>,
     /// Tokens from here on were sampled, not given.
-    prompt_end: usize,
-    running: Option<Running>,
+    pub(super) prompt_end: usize,
+    /// The work in progress.
+    pub(super) work: Option<Work>,
+    /// Counts what makes a pass in progress worthless: whoever computes one outside the session compares it.
+    pub(super) epoch: u64,
     /// The positions whose logits are in the arena.
-    logits: std::ops::Range<usize>,
-    sampler: Sampler,
+    pub(super) logits: Range<usize>,
+    /// The places in the model's prefix index of the pages that the cache begins with.
+    pub(super) indexed: Vec<PrefixId>,
+    /// Positions that were computed with all that came before them: behind them tokens were dropped.
+    pub(super) unbroken: usize,
+    pub(super) sampler: Sampler,
     /// A copy of the logits for samplers that change them.
-    sampled: Option<AlignedBuf<f32>>,
-    text: TextStream,
-    turn: Turn,
-    max_tokens: Option<u32>,
-    ignore_eog: bool,
-    all_logits: bool,
-    batch: usize,
-    recorder: SessionRecorder,
-    poisoned: bool,
+    pub(super) sampled: Option<AlignedBuf<f32>>,
+    pub(super) text: TextStream,
+    pub(super) turn: Turn,
+    /// Most tokens of a pass.
+    pub(super) batch: usize,
+    pub(super) recorder: SessionRecorder,
+    /// What a batch has done for the session since its last event.
+    pub(super) carried: StepRecord,
+    pub(super) poisoned: bool,
 }
 
 impl Session {
-    /// A session of `model` with memory for its whole context.
+    /// A session of `model`.
     ///
     /// # Errors
     /// `InvalidArgument` for options out of range or a model without weights, `OutOfMemory`.
     pub fn new(model: &Model, options: &SessionOptions) -> Result<Self> {
+        with_room(model, || Self::make(model, options))
+    }
+
+    fn make(model: &Model, options: &SessionOptions) -> Result<Self> {
         let (context, batch) = options.sizes(model)?;
         let (runtime, program, vocab_size) = (model.runtime(), model.program()?, model.vocab_size()?);
         let budget = runtime.budget();
         let outputs = if options.all_logits { batch } else { 1 };
-        let cache = KvCache::new(budget, program.kv_shape(), options.kv_type, context)?;
+        let mut cache = KvCache::new(budget, program.kv_shape(), options.kv_type, context)?;
+        if options.reserve {
+            cache.reserve()?;
+        }
         let arena = Arena::new(program, runtime.kernels(), budget, batch, outputs, runtime.threads())?;
         let sampler = Sampler::new(&options.sampler, vocab_size, budget)?;
         let sampled = match sampler.changes_logits() {
@@ -131,27 +146,32 @@ impl Session {
         };
         let mut tokens = Vec::new();
         tokens.try_reserve_exact(context + 1).map_err(|_| Error::out_of_memory(format!("a list of {context} tokens")))?;
+        let mut indexed = Vec::new();
+        indexed.try_reserve_exact(context / PAGE).map_err(|_| Error::out_of_memory(format!("a list of {context} tokens")))?;
         let cancel = CancelHandle(Arc::new(AtomicBool::new(false)));
         let recorder = runtime.metrics().session(cache.memory_bytes(), arena.bytes());
         Ok(Self {
             model: model.clone(),
+            options: options.clone(),
             arena,
+            pass: Pass::with_capacity(batch, outputs, 1)?,
             cache,
             lane: Lane::new(Arc::clone(&cancel.0)),
             cancel,
             tokens,
             prompt_end: 0,
-            running: None,
+            work: None,
+            epoch: 0,
             logits: 0..0,
+            indexed,
+            unbroken: usize::MAX,
             sampler,
             sampled,
             text: TextStream::new(model.tokenizer().ok(), &options.stop, options.show_special)?,
-            turn: Turn { since: Instant::now(), last_token: None, generated: 0, done: None },
-            max_tokens: options.max_tokens,
-            ignore_eog: options.ignore_eog,
-            all_logits: options.all_logits,
+            turn: Turn::begin(),
             batch,
             recorder,
+            carried: StepRecord::default(),
             poisoned: false,
         })
     }
@@ -166,7 +186,7 @@ impl Session {
         if let Some(token) = tokens.iter().find(|&&token| token as usize >= vocab_size) {
             return Err(Error::invalid_argument(format!("token {token} is outside the vocabulary of {vocab_size}")));
         }
-        self.cache.check_room(self.tokens.len() - self.cache.len() + tokens.len())?;
+        self.check_append(tokens.len())?;
         self.tokens.extend_from_slice(tokens);
         for &token in tokens {
             self.sampler.accept(token);
@@ -178,159 +198,69 @@ impl Session {
 
     /// Changes the limit on the tokens of a turn, from the turn in progress on; see [`SessionOptions::max_tokens`].
     pub fn set_max_tokens(&mut self, max_tokens: Option<u32>) {
-        self.max_tokens = max_tokens;
+        self.options.max_tokens = max_tokens;
     }
 
     /// Goes on until a token comes out, the turn ends, or `budget_ns` nanoseconds are spent (`u64::MAX`: no limit; 0: one work item).
     ///
     /// # Errors
-    /// `InvalidArgument` without tokens to go on from, `NonFinite` where the logits allow no choice, `Poisoned` after an internal fault.
+    /// `InvalidArgument` without tokens to go on from, `NonFinite` where the logits allow no choice, `OutOfMemory` where the cache can't grow
+    /// (the session is as it was), `Poisoned` after an internal fault.
     pub fn step(&mut self, budget_ns: u64) -> Result<Step> {
         self.check_poison()?;
         let begin = Instant::now();
         self.text.clear();
         let mut record = StepRecord::default();
         let result = self.advance(begin, budget_ns, &mut record);
-        record.outcome = match &result {
-            Ok(Step::Pending) => StepOutcome::Pending,
-            Ok(Step::Cancelled) => StepOutcome::Cancelled,
-            Ok(_) => StepOutcome::Finished,
-            Err(_) => StepOutcome::Failed,
-        };
         if budget_ns != u64::MAX {
             record.overshoot_ns = Some(nanoseconds(begin.elapsed()).saturating_sub(budget_ns));
         }
-        record.kv_used_bytes = Some(self.cache.live_bytes());
-        self.recorder.step(&record);
+        self.record(&result, record);
         result
     }
 
     fn advance(&mut self, begin: Instant, budget_ns: u64, record: &mut StepRecord) -> Result<Step> {
-        let budget = match budget_ns {
-            u64::MAX => Budget::Unlimited,
-            0 => Budget::OneItem,
-            ns => begin.checked_add(Duration::from_nanos(ns)).map_or(Budget::Unlimited, Budget::Until),
-        };
+        let budget = budget(begin, budget_ns);
         loop {
-            if self.cancel.0.swap(false, Ordering::AcqRel) {
-                return Ok(Step::Cancelled);
+            match self.due(record)? {
+                Due::Event(step) => return Ok(step),
+                Due::Pass if self.work.is_none() => self.begin_pass(),
+                Due::Pass | Due::Shift => {}
             }
-            if let Some((reason, token)) = self.turn.done {
-                return Ok(Step::Done { reason, token });
-            }
-            if self.running.is_none() {
-                if self.tokens.is_empty() {
-                    return Err(Error::invalid_argument("a step without tokens: append a prompt first"));
-                }
-                if self.cache.len() == self.tokens.len() {
-                    return self.sample(record);
-                }
-                if self.tokens.len() > self.cache.capacity() {
-                    return Ok(self.finish(DoneReason::ContextFull, None));
-                }
-                if self.max_tokens.is_some_and(|most| most > 0 && self.turn.generated >= most) {
-                    return Ok(self.finish(DoneReason::TokenLimit, None));
-                }
-                self.running = Some(self.next_pass());
-            }
-            let begin_pass = Instant::now();
-            let outcome = self.run_pass(budget);
-            let spent = nanoseconds(begin_pass.elapsed());
-            self.recorder.dispatch(spent);
-            let running = self.running.expect("a pass was set up above");
-            if running.prefill {
-                record.prefill_ns += spent;
-            } else {
-                record.decode_ns += spent;
-            }
-            match outcome? {
-                Outcome::Finished => {
-                    self.complete(running, record)?;
-                    if matches!(budget, Budget::OneItem) {
-                        return Ok(Step::Pending);
-                    }
-                }
-                Outcome::Stopped if self.cancel.0.swap(false, Ordering::AcqRel) => return Ok(Step::Cancelled),
+            match self.run_work(budget, record)? {
+                Outcome::Finished if matches!(budget, Budget::OneItem) => return Ok(Step::Pending),
+                Outcome::Finished => {}
+                Outcome::Stopped if self.cancelled() => return Ok(Step::Cancelled),
                 Outcome::Stopped => return Ok(Step::Pending),
             }
         }
     }
 
-    /// The next tokens that the cache does not cover, as many as fit in a pass.
-    fn next_pass(&self) -> Running {
-        let start = self.cache.len();
-        let count = (self.tokens.len() - start).min(self.batch);
-        let last = start + count == self.tokens.len();
-        let outputs = match (self.all_logits, last) {
-            (true, _) => 0,
-            (false, true) => count - 1,
-            (false, false) => count,
+    /// Notes what a step has done.
+    pub(super) fn record(&mut self, result: &Result<Step>, mut record: StepRecord) {
+        record.outcome = match result {
+            Ok(Step::Pending) => StepOutcome::Pending,
+            Ok(Step::Cancelled) => StepOutcome::Cancelled,
+            Ok(_) => StepOutcome::Finished,
+            Err(_) => StepOutcome::Failed,
         };
-        Running { count, outputs, cursor: Cursor::default(), prefill: start < self.prompt_end }
+        record.kv_used_bytes = Some(self.cache.live_bytes());
+        self.recorder.step(&record);
     }
 
-    fn run_pass(&mut self, budget: Budget) -> Result<Outcome> {
-        let running = self.running.as_mut().expect("a pass is in progress");
-        let (runtime, start) = (self.model.runtime(), self.cache.len());
-        let pass = Pass { tokens: &self.tokens[start..start + running.count], first: start, outputs: running.outputs..running.count };
-        let program = self.model.program()?;
-        let execution = Execution::bind(program, runtime.kernels(), &mut self.arena, &mut self.cache, pass)?;
-        let outcome = runtime.pool().run(&mut self.lane, &execution, &mut running.cursor, budget);
-        self.poisoned |= outcome.is_err();
-        outcome
+    /// Whether the session was asked to stop; asks once.
+    pub(super) fn cancelled(&self) -> bool {
+        self.cancel.0.swap(false, Ordering::AcqRel)
     }
 
-    fn complete(&mut self, running: Running, record: &mut StepRecord) -> Result<()> {
-        let start = self.cache.len();
-        self.cache.advance(running.count)?;
-        self.logits = start + running.outputs..start + running.count;
-        self.running = None;
-        if running.prefill {
-            record.prompt_tokens += running.count as u64;
-        }
-        Ok(())
-    }
-
-    /// The cache covers all tokens: choose the next.
-    fn sample(&mut self, record: &mut StepRecord) -> Result<Step> {
-        if self.max_tokens.is_some_and(|most| self.turn.generated >= most) {
-            return Ok(self.finish(DoneReason::TokenLimit, None));
-        }
-        let begin = Instant::now();
-        let (view, column) = (self.model.program()?.logits(), self.logits.len() - 1);
-        let id = match &mut self.sampled {
-            Some(copy) => {
-                copy.copy_from_slice(self.arena.floats(view, column));
-                self.sampler.sample(copy)?
-            }
-            None => self.sampler.sample(self.arena.floats_mut(view, column))?,
-        };
-        if !self.ignore_eog && self.model.tokenizer().is_ok_and(|tokenizer| tokenizer.is_eog(id)) {
-            return Ok(self.finish(DoneReason::EndOfGeneration, Some(id)));
-        }
-        self.sampler.accept(id);
-        self.tokens.push(id);
-        self.turn.generated += 1;
-        let now = Instant::now();
-        record.decode_ns += nanoseconds(now - begin);
-        record.token = Some(match self.turn.last_token {
-            None => TokenTiming::First { since_request_ns: nanoseconds(now - self.turn.since) },
-            Some(before) => TokenTiming::Next { since_previous_ns: nanoseconds(now - before) },
-        });
-        self.turn.last_token = Some(now);
-        match self.text.push(id)? {
-            true => Ok(self.finish(DoneReason::StopString, None)),
-            false => Ok(Step::Token { id }),
-        }
-    }
-
-    fn begin_turn(&mut self) {
-        self.turn = Turn { since: Instant::now(), last_token: None, generated: 0, done: None };
+    pub(super) fn begin_turn(&mut self) {
+        self.turn = Turn::begin();
         self.text.begin();
     }
 
-    fn finish(&mut self, reason: DoneReason, token: Option<u32>) -> Step {
+    pub(super) fn finish(&mut self, reason: DoneReason, token: Option<u32>) -> Step {
         self.turn.done = Some((reason, token));
+        self.turn.told = true;
         self.text.finish();
         Step::Done { reason, token }
     }
@@ -349,7 +279,7 @@ impl Session {
     /// The logits after the token at `position`; `None` where they were not kept (see [`SessionOptions::all_logits`]: the positions of
     /// the last pass).
     pub fn logits_at(&self, position: usize) -> Option<&[f32]> {
-        if !self.logits.contains(&position) || self.running.is_some() {
+        if !self.logits.contains(&position) || self.in_pass() {
             return None;
         }
         Some(self.arena.floats(self.model.program().ok()?.logits(), position - self.logits.start))
@@ -357,7 +287,7 @@ impl Session {
 
     /// The positions whose logits are kept.
     pub fn logits_range(&self) -> std::ops::Range<usize> {
-        if self.running.is_some() { 0..0 } else { self.logits.clone() }
+        if self.in_pass() { 0..0 } else { self.logits.clone() }
     }
 
     /// The model.
@@ -385,29 +315,6 @@ impl Session {
         if self.prompt_end == 0 { 0.0 } else { (self.cache.len() as f32 / self.prompt_end as f32).min(1.0) }
     }
 
-    /// Forgets all tokens from `len` on, a pass in progress and the turn. Logits are gone until the next pass.
-    pub fn truncate(&mut self, len: usize) {
-        if len >= self.tokens.len() {
-            return;
-        }
-        self.running = None;
-        self.logits = 0..0;
-        self.tokens.truncate(len);
-        // The last token is computed again, so that its logits are there to go on from.
-        self.cache.truncate(len.saturating_sub(1));
-        self.prompt_end = self.prompt_end.min(len);
-        self.begin_turn();
-        self.sampler.reset();
-        for &token in &self.tokens {
-            self.sampler.accept(token);
-        }
-    }
-
-    /// Forgets everything but the options; the sampler begins again from its seed.
-    pub fn reset(&mut self) {
-        self.truncate(0);
-    }
-
     /// A handle that cancels steps from any thread.
     pub fn cancel_handle(&self) -> CancelHandle {
         self.cancel.clone()
@@ -423,14 +330,31 @@ impl Session {
         self.lane.items_done()
     }
 
-    fn check_poison(&self) -> Result<()> {
+    pub(super) fn check_poison(&self) -> Result<()> {
         if self.poisoned {
-            return Err(Error::new(crate::base::ErrorKind::Poisoned, "an earlier fault left the session in an unknown state"));
+            return Err(Error::new(ErrorKind::Poisoned, "an earlier fault left the session in an unknown state"));
         }
         Ok(())
     }
 }
 
-fn nanoseconds(duration: Duration) -> u64 {
+/// Runs `take`; where there is no memory, once more after the model's prefix index has let its pages go.
+pub(super) fn with_room<T>(model: &Model, mut take: impl FnMut() -> Result<T>) -> Result<T> {
+    match take() {
+        Err(error) if error.kind() == ErrorKind::OutOfMemory && model.prefixes().clear() => take(),
+        result => result,
+    }
+}
+
+/// The budget of a step that began at `begin`.
+pub(super) fn budget(begin: Instant, budget_ns: u64) -> Budget {
+    match budget_ns {
+        u64::MAX => Budget::Unlimited,
+        0 => Budget::OneItem,
+        ns => begin.checked_add(Duration::from_nanos(ns)).map_or(Budget::Unlimited, Budget::Until),
+    }
+}
+
+pub(super) fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

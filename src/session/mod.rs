@@ -1,12 +1,16 @@
-//! Floor 5: a conversation with a model: KV cache, scratch arena, step cursor.
+//! Floor 5: conversations with a model: KV cache, scratch arena, step cursor; many of them in one pass.
 
 #![forbid(unsafe_code)]
 
+mod batch;
+mod context;
 mod conversation;
 mod options;
 mod text;
+mod work;
 
+pub use batch::{Batch, BatchEvent, BatchOptions, BatchStep};
 pub use conversation::{CancelHandle, DoneReason, Session, Step};
-pub use options::SessionOptions;
+pub use options::{ContextPolicy, SessionOptions};
 
 pub use crate::kernels::kv::KvType;

@@ -14,6 +14,13 @@ pub struct SessionOptions {
     pub batch: u32,
     /// Element type of the KV cache.
     pub kv_type: KvType,
+    /// Take the memory of the whole context when the session is made. Otherwise it is taken as the conversation grows, and a step may
+    /// say `OutOfMemory`.
+    pub reserve: bool,
+    /// What happens when the context is full.
+    pub context_policy: ContextPolicy,
+    /// Begin with what other sessions of the model have computed of the same prompt, and let them begin with this one's.
+    pub prefix_reuse: bool,
     /// The sampler chain.
     pub sampler: SamplerConfig,
     /// Keep the logits of every position of the last pass, not of the last position alone. Takes `batch · vocabulary` floats.
@@ -28,12 +35,30 @@ pub struct SessionOptions {
     pub show_special: bool,
 }
 
+/// What happens when the context is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ContextPolicy {
+    /// The turn ends with [`DoneReason::ContextFull`](super::DoneReason::ContextFull).
+    #[default]
+    Stop,
+    /// The first `keep` tokens stay, the oldest quarter of the others is dropped, and the rest moves forward: keys are rotated to their new
+    /// positions, values stay as they were computed (Xiao et al. 2023, arXiv 2309.17453: what is kept at the front holds attention together).
+    /// An approximation: the remaining tokens were computed with the dropped ones in sight.
+    Shift {
+        /// Tokens that stay: at most half of the context.
+        keep: u32,
+    },
+}
+
 impl Default for SessionOptions {
     fn default() -> Self {
         Self {
             context: 0,
             batch: 512,
             kv_type: KvType::F16,
+            reserve: true,
+            context_policy: ContextPolicy::Stop,
+            prefix_reuse: true,
             sampler: SamplerConfig::greedy(),
             all_logits: false,
             max_tokens: None,
@@ -62,6 +87,13 @@ impl SessionOptions {
         }
         if self.batch == 0 {
             return Err(Error::invalid_argument("a batch of 0 tokens"));
+        }
+        if let ContextPolicy::Shift { keep } = self.context_policy
+            && (keep as usize > context / 2 || context < 8)
+        {
+            return Err(Error::invalid_argument(format!(
+                "{keep} tokens to keep in a context of {context}: at most half of it (and 8 positions)"
+            )));
         }
         Ok((context, context.min(self.batch as usize)))
     }

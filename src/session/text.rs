@@ -8,6 +8,7 @@ const MAX_STOPS: usize = 64;
 const MAX_STOP_BYTES: usize = 1024;
 
 /// Turns sampled ids into text. Text that may be the beginning of a stop string is held back until that is decided.
+#[derive(Clone)]
 pub struct TextStream {
     detokenizer: Option<Detokenizer>,
     stops: Vec<Vec<u8>>,

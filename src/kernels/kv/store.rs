@@ -1,4 +1,4 @@
-//! Keys and values of one position into the cache, in its element type.
+//! Keys and values of one position into the cache, in its element type, and keys back.
 
 use super::{KEY_BLOCK, KvType, Q8_KEY_BYTES, Q8_LEN, Q8_VALUE_BYTES};
 use crate::kernels::vector::VectorOps;
@@ -43,6 +43,29 @@ pub unsafe fn key(vector: &VectorOps, ty: KvType, k: &[f32], block: *mut u8, lan
                 }
             }
         }
+    }
+}
+
+/// Reads a key head, number `lane` of its block of 16.
+///
+/// # Safety
+/// `block` is a block of keys of that type and dimension, and nobody writes this lane of it.
+pub unsafe fn read_key(ty: KvType, block: *const u8, lane: usize, k: &mut [f32]) {
+    let at = |d: usize| d * KEY_BLOCK + lane;
+    for (d, x) in k.iter_mut().enumerate() {
+        // SAFETY: the offsets lie in the block by its layout (kernels::kv).
+        *x = unsafe {
+            match ty {
+                KvType::F16 => half::f16::from_bits(*block.cast::<u16>().add(at(d))).to_f32(),
+                KvType::Bf16 => half::bf16::from_bits(*block.cast::<u16>().add(at(d))).to_f32(),
+                KvType::F32 => *block.cast::<f32>().add(at(d)),
+                KvType::Q8_0 => {
+                    let group = block.add(d / Q8_LEN * Q8_KEY_BYTES);
+                    let integers = group.add(KEY_BLOCK * size_of::<f32>()).cast::<i8>();
+                    group.cast::<f32>().add(lane).read_unaligned() * f32::from(*integers.add(at(d % Q8_LEN)))
+                }
+            }
+        };
     }
 }
 

@@ -1,9 +1,10 @@
-//! Causal attention over the cache, one item per KV head and tile of columns.
+//! Causal attention over the caches, one item per segment, KV head and tile of columns.
 
 use crate::kernels::kv::Q8_LEN;
 use crate::kernels::vector::attention::{AttentionTile, scratch_floats};
 
 use super::execution::Bound;
+use super::pass::Segment;
 use super::program::FloatView;
 
 /// Attention of one layer.
@@ -26,13 +27,19 @@ fn tile_columns(group: usize) -> usize {
     (ROWS / group).max(1)
 }
 
+/// Items of a segment.
+fn tiles(bound: &Bound<'_>, group: usize, segment: &Segment) -> usize {
+    bound.kv_shape.heads * segment.count.div_ceil(tile_columns(group))
+}
+
 impl Attention {
     fn group(&self, bound: &Bound<'_>) -> usize {
         self.q.len / (bound.kv_shape.key_dim * bound.kv_shape.heads)
     }
 
     pub(super) fn items(&self, bound: &Bound<'_>) -> usize {
-        bound.kv_shape.heads * bound.columns().div_ceil(tile_columns(self.group(bound)))
+        let group = self.group(bound);
+        bound.segments.iter().map(|segment| tiles(bound, group, segment)).sum()
     }
 
     /// Floats of scratch for `group` query heads per KV head.
@@ -43,28 +50,33 @@ impl Attention {
     /// # Safety
     /// As for [`Sequence::run`](crate::base::pool::Sequence::run): the item is claimed, earlier operations are complete.
     pub(super) unsafe fn run(&self, bound: &Bound<'_>, item: usize, worker: usize) {
-        let (shape, layout, group) = (bound.kv_shape, bound.kv_layout, self.group(bound));
+        let (shape, group) = (bound.kv_shape, self.group(bound));
+        let (segment, item) = bound.segment_of(item, |segment| tiles(bound, group, segment));
+        let (kv, segment) = (segment.kv(), *segment);
+        let layout = kv.layout;
         let (head, tile) = (item % shape.heads, item / shape.heads);
         let start = tile * tile_columns(group);
-        let columns = tile_columns(group).min(bound.columns() - start);
-        // SAFETY: the item's heads and columns of `out` belong to it alone; the worker's slot has room; the cache holds all positions up
-        // to the last column, rounded up to a block, and this operation comes after the one that stored them.
+        let columns = tile_columns(group).min(segment.count - start);
+        let column = segment.column + start;
+        // SAFETY: the item's heads and columns of `out` belong to it alone; the worker's slot has room; the segment's cache holds all
+        // positions up to the last column, and this operation comes after the one that stored them.
         unsafe {
             let q = self.q.part(head * group * shape.key_dim, group * shape.key_dim);
             let out = self.out.part(head * group * shape.value_dim, group * shape.value_dim);
             let args = AttentionTile {
-                q: bound.arena.floats(q, start),
+                q: bound.arena.floats(q, column),
                 q_stride: bound.arena.stride(q),
-                out: bound.arena.floats(out, start),
+                out: bound.arena.floats(out, column),
                 out_stride: bound.arena.stride(out),
                 group,
                 key_dim: shape.key_dim,
                 value_dim: shape.value_dim,
                 columns,
-                first: bound.first + start,
-                keys: bound.kv.add(layout.keys(self.layer, head)),
+                first: segment.first + start,
+                pages: kv.pages(),
+                keys: layout.keys(self.layer, head),
                 key_block_bytes: layout.key_block_bytes,
-                values: bound.kv.add(layout.values(self.layer, head)),
+                values: layout.values(self.layer, head),
                 value_bytes: layout.value_bytes,
                 value_stride: layout.value_stride,
                 scale: self.scale,

@@ -1,39 +1,30 @@
-//! A program bound to a session's memory and a pass: what the worker pool runs.
+//! A program bound to a pass and its memory: what the worker pool runs.
 
 use std::marker::PhantomData;
-use std::ops::Range;
 
 use crate::base::pool::Sequence;
 use crate::base::{Error, Result};
 use crate::kernels::Kernels;
-use crate::kernels::kv::{KvCache, KvLayout, KvShape};
+use crate::kernels::kv::{KvCache, KvShape};
 use crate::kernels::vector::VectorOps;
 
 use super::arena::{Arena, RawArena};
 use super::attention::Attention;
 use super::experts;
 use super::matmul::{Cut, MAX_COLUMNS};
+use super::pass::{Pass, Segment};
 use super::program::{Columns, Op, Program};
-
-/// Which tokens a pass computes: `tokens[i]` stands at position `first + i`.
-#[derive(Debug, Clone)]
-pub struct Pass<'a> {
-    /// Token ids, all below the vocabulary size of the model.
-    pub tokens: &'a [u32],
-    /// Position of the first token.
-    pub first: usize,
-    /// Columns (indices into `tokens`) whose logits are wanted.
-    pub outputs: Range<usize>,
-}
 
 /// What every operation sees.
 pub(super) struct Bound<'a> {
+    /// Of each column.
     pub tokens: &'a [u32],
-    pub first: usize,
-    pub outputs: Range<usize>,
+    /// Of each column.
+    pub positions: &'a [u32],
+    /// The columns whose logits are wanted.
+    pub outputs: &'a [u32],
+    pub segments: &'a [Segment],
     pub arena: RawArena<'a>,
-    pub kv: *mut u8,
-    pub kv_layout: KvLayout,
     pub kv_shape: KvShape,
     pub kernels: Kernels,
     pub vector: &'static VectorOps,
@@ -49,6 +40,18 @@ impl Bound<'_> {
             Columns::All => self.tokens.len(),
             Columns::Outputs => self.outputs.len(),
         }
+    }
+
+    /// The segment that item `item` belongs to, where each has so many `items`, and the item's number in it.
+    pub fn segment_of(&self, mut item: usize, items: impl Fn(&Segment) -> usize) -> (&Segment, usize) {
+        for segment in self.segments {
+            let count = items(segment);
+            if item < count {
+                return (segment, item);
+            }
+            item -= count;
+        }
+        unreachable!("an item beyond the last")
     }
 
     /// The worker's scratch, cut into a tile of `floats` floats and the rest for the kernel.
@@ -105,8 +108,8 @@ pub(super) fn worker_bytes(program: &Program, kernels: Kernels, columns: usize) 
 /// Up to how many columns a thread claims its next item ahead.
 const FEW_COLUMNS: usize = 32;
 
-/// A pass in progress over a session's memory. Running it to the end leaves the logits in the arena and the keys and values in the
-/// cache; the caller then advances the cache.
+/// A pass in progress over its memory. Running it to the end leaves the logits in the arena, one column for each output in order, and
+/// the keys and values in the caches; the caller then advances those.
 pub struct Execution<'a> {
     program: &'a Program,
     bound: Bound<'a>,
@@ -115,34 +118,40 @@ pub struct Execution<'a> {
     _memory: PhantomData<&'a mut KvCache>,
 }
 
-// SAFETY: the raw pointers are to the arena and the cache, both borrowed mutably for 'a; items of one operation touch disjoint
+// SAFETY: the raw pointers are to the arena and the caches, all borrowed mutably for 'a; items of one operation touch disjoint
 // parts of them (each operation's `run` says which), and operations are ordered by the pool.
 unsafe impl Sync for Execution<'_> {}
 // SAFETY: as above.
 unsafe impl Send for Execution<'_> {}
 
 impl<'a> Execution<'a> {
-    /// Binds `program` to its memory.
+    /// Binds `program` to its memory: `caches` are those that the pass was filled for, with their numbers in the order of the filling.
     ///
     /// # Errors
-    /// `ContextFull` where the tokens do not fit in the cache, `Internal` where the pass does not fit the arena or the cache has another
-    /// shape.
-    pub fn bind(program: &'a Program, kernels: Kernels, arena: &'a mut Arena, cache: &'a mut KvCache, pass: Pass<'a>) -> Result<Self> {
-        if pass.first > cache.len() || cache.shape() != program.kv {
-            return Err(Error::internal("a pass that leaves a gap in the KV cache, or another model's cache"));
-        }
-        cache.check_room((pass.first + pass.tokens.len()).saturating_sub(cache.len()))?;
-        if pass.tokens.len() > arena.columns() || pass.outputs.len() > arena.outputs() || pass.outputs.end > pass.tokens.len() {
+    /// `ContextFull` where the tokens do not fit in a cache, `OutOfMemory` where a cache can't grow, `Internal` where the pass does not fit
+    /// the arena or a cache is not the one that the pass was filled for.
+    pub fn bind(
+        program: &'a Program,
+        kernels: Kernels,
+        arena: &'a mut Arena,
+        pass: &'a mut Pass,
+        caches: impl Iterator<Item = (usize, &'a mut KvCache)>,
+    ) -> Result<Self> {
+        if pass.columns() > arena.columns() || pass.outputs() > arena.outputs() {
             return Err(Error::internal("a pass larger than its arena"));
         }
-        let (kv_layout, workers) = (cache.layout(), arena.workers());
+        let mut shapes_fit = true;
+        pass.bind(caches.inspect(|(_, cache)| shapes_fit &= cache.shape() == program.kv))?;
+        if !shapes_fit {
+            return Err(Error::internal("the cache of another model"));
+        }
+        let workers = arena.workers();
         let bound = Bound {
-            tokens: pass.tokens,
-            first: pass.first,
-            outputs: pass.outputs,
+            tokens: pass.tokens(),
+            positions: pass.positions(),
+            outputs: pass.output_columns(),
+            segments: pass.segments(),
             arena: arena.raw(),
-            kv: cache.as_mut_ptr(),
-            kv_layout,
             kv_shape: program.kv,
             kernels,
             vector: VectorOps::for_isa(kernels.isa()),

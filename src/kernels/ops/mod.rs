@@ -1,8 +1,8 @@
 //! The operations of a forward pass over regions of a session's arena, each cut into work items.
 //!
 //! A [`Program`] is a flat list of operations that an architecture builds once per model; it holds weights and region numbers, no
-//! memory. [`Arena`] is the memory of one session. [`Execution`] binds the two with a KV cache and a [`Pass`] (which tokens, at which
-//! positions) and is what the worker pool runs. Sizes are checked when the program is built, so that running it needs no checks.
+//! memory. [`Arena`] is the memory that a pass works in. [`Execution`] binds the two with a [`Pass`] (which tokens, at which
+//! positions) and its KV caches, and is what the worker pool runs. Sizes are checked when the program is built, so that running it needs no checks.
 
 mod arena;
 mod attention;
@@ -12,14 +12,18 @@ mod experts;
 mod ffn;
 mod matmul;
 mod norm;
+mod pass;
 mod program;
 mod rope;
+mod shift;
 
 pub use arena::Arena;
 pub use attention::Attention;
-pub use execution::{Execution, Pass};
+pub use execution::Execution;
 pub use ffn::Activation;
 pub use matmul::{Epilogue, Product};
 pub use norm::NormWeights;
+pub use pass::Pass;
 pub use program::{Acts, Columns, ExpertViews, Experts, FloatView, Program, ProgramBuilder};
 pub use rope::{HeadNorm, Rope, RopeStyle, RotateStore};
+pub use shift::{Shift, ShiftExecution};

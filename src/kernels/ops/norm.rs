@@ -36,7 +36,7 @@ impl Norm {
         let count = bound.count(self.acts.columns);
         for column in item * COLUMNS..count.min((item + 1) * COLUMNS) {
             let source = match self.acts.columns {
-                Columns::Outputs => bound.outputs.start + column,
+                Columns::Outputs => bound.outputs[column] as usize,
                 Columns::All => column,
             };
             // SAFETY: the worker's slot holds the widest row; x has the width of the weights (checked by the builder).

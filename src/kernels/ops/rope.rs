@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::kernels::kv::{KEY_BLOCK, store};
+use crate::kernels::kv::{KEY_BLOCK, KvView, store};
 
 use super::execution::Bound;
+use super::pass::Segment;
 use super::program::FloatView;
 
 /// Which elements of a head are rotated together.
@@ -54,7 +55,7 @@ impl RopeTable {
         for column in item * COLUMNS..bound.columns().min((item + 1) * COLUMNS) {
             // SAFETY: the column belongs to this item alone.
             let out = unsafe { std::slice::from_raw_parts_mut(bound.arena.floats(self.out, column), self.out.len) };
-            let position = (bound.first + column) as f64;
+            let position = f64::from(bound.positions[column]);
             for (pair, frequency) in out.chunks_exact_mut(2).zip(&self.rope.frequencies) {
                 let (sin, cos) = (position * frequency).sin_cos();
                 pair[0] = cos as f32 * self.rope.magnitude;
@@ -93,28 +94,33 @@ pub struct RotateStore {
     pub table: Option<FloatView>,
 }
 
+/// Blocks of keys that a segment writes into.
+fn blocks(segment: &Segment) -> usize {
+    (segment.first + segment.count).div_ceil(KEY_BLOCK) - segment.first / KEY_BLOCK
+}
+
 impl RotateStore {
-    /// One item per block of 16 positions, so that no two threads write into one cache line of keys.
+    /// One item per segment and block of 16 positions, so that no two threads write into one cache line of keys.
     pub(super) fn items(&self, bound: &Bound<'_>) -> usize {
-        let (first, end) = (bound.first, bound.first + bound.columns());
-        end.div_ceil(KEY_BLOCK) - first / KEY_BLOCK
+        bound.segments.iter().map(blocks).sum()
     }
 
     /// # Safety
     /// As for [`Sequence::run`](crate::base::pool::Sequence::run): the item is claimed, earlier operations are complete.
     pub(super) unsafe fn run(&self, bound: &Bound<'_>, item: usize) {
-        let block = (bound.first / KEY_BLOCK + item) * KEY_BLOCK;
-        let from = block.max(bound.first);
-        let to = (block + KEY_BLOCK).min(bound.first + bound.columns());
+        let (segment, item) = bound.segment_of(item, blocks);
+        let block = (segment.first / KEY_BLOCK + item) * KEY_BLOCK;
+        let from = block.max(segment.first);
+        let to = (block + KEY_BLOCK).min(segment.first + segment.count);
         for position in from..to {
-            let column = position - bound.first;
+            let column = segment.column + position - segment.first;
             // SAFETY: the column's heads and the position's cache entries belong to this item alone.
             unsafe {
                 let table = self.table.map(|t| std::slice::from_raw_parts(bound.arena.floats(t, column).cast_const(), t.len));
                 self.heads(bound, bound.arena.floats(self.q, column), self.q.len, self.q_norm.as_ref(), table);
                 let k = bound.arena.floats(self.k, column);
                 self.heads(bound, k, self.k.len, self.k_norm.as_ref(), table);
-                self.store(bound, k, bound.arena.floats(self.v, column), position);
+                self.store(bound, segment.kv(), k, bound.arena.floats(self.v, column), position);
             }
         }
     }
@@ -137,13 +143,14 @@ impl RotateStore {
 
     /// # Safety
     /// The cache entries of `position` are touched by no other thread; `k` and `v` have the widths of the cache.
-    unsafe fn store(&self, bound: &Bound<'_>, k: *const f32, v: *const f32, position: usize) {
-        let (shape, layout) = (bound.kv_shape, bound.kv_layout);
+    unsafe fn store(&self, bound: &Bound<'_>, kv: &KvView, k: *const f32, v: *const f32, position: usize) {
+        let (shape, layout) = (bound.kv_shape, kv.layout);
         for head in 0..shape.heads {
-            // SAFETY: the session checked that the position is below the capacity of the cache.
+            // SAFETY: bind() has made the cache's page of the position writable.
             unsafe {
-                let block = bound.kv.add(layout.keys(self.layer, head) + position / KEY_BLOCK * layout.key_block_bytes);
-                let value = bound.kv.add(layout.values(self.layer, head) + position * layout.value_bytes);
+                let page = kv.page(position);
+                let block = page.add(layout.key_block(self.layer, head, position));
+                let value = page.add(layout.value(self.layer, head, position));
                 let k = std::slice::from_raw_parts(k.add(head * shape.key_dim), shape.key_dim);
                 let v = std::slice::from_raw_parts(v.add(head * shape.value_dim), shape.value_dim);
                 store::key(bound.vector, layout.ty, k, block, position % KEY_BLOCK);
@@ -154,7 +161,7 @@ impl RotateStore {
 }
 
 /// Rotates the pairs of `head` by the angles of `table` (cosine, sine per pair).
-fn rotate(style: RopeStyle, head: &mut [f32], table: &[f32]) {
+pub(super) fn rotate(style: RopeStyle, head: &mut [f32], table: &[f32]) {
     let turn = |a: f32, b: f32, cos: f32, sin: f32| (a * cos - b * sin, a * sin + b * cos);
     match style {
         RopeStyle::Interleaved => {

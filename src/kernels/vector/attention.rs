@@ -8,12 +8,13 @@
 //! lanes by j mod 16. None of that depends on how many rows are computed together, so prefill and decode give equal bits.
 
 use crate::base::fma::fma;
-use crate::kernels::kv::{KEY_BLOCK, Q8_KEY_BYTES, Q8_LEN, Q8_VALUE_BYTES};
+use crate::kernels::kv::{KEY_BLOCK, PAGE, Q8_KEY_BYTES, Q8_LEN, Q8_VALUE_BYTES};
 
 use super::lanes::{LANES, Lanes};
 
-/// Positions that are reduced together.
+/// Positions that are reduced together: whole pages.
 pub const CHUNK: usize = 256;
+const _: () = assert!(CHUNK.is_multiple_of(PAGE) && PAGE.is_multiple_of(KEY_BLOCK));
 
 /// Most rows that the kernel handles at once.
 const ROWS: usize = 8;
@@ -120,18 +121,42 @@ pub struct AttentionTile {
     pub columns: usize,
     /// Position of the first column; column c attends to positions 0 ..= first + c.
     pub first: usize,
-    /// Keys of the head: blocks of 16 positions.
-    pub keys: *const u8,
+    /// The pages of the cache, each of [`PAGE`] positions.
+    pub pages: *const *mut u8,
+    /// Where the keys of the head begin in a page: blocks of 16 positions.
+    pub keys: usize,
     /// Bytes between blocks of keys.
     pub key_block_bytes: usize,
-    /// Values of the head, by position.
-    pub values: *const u8,
+    /// Where the values of the head begin in a page, by position.
+    pub values: usize,
     /// Bytes between values.
     pub value_bytes: usize,
     /// Elements of a value with its padding.
     pub value_stride: usize,
     /// Factor on the scores, 1/√key_dim as a rule.
     pub scale: f32,
+}
+
+impl AttentionTile {
+    /// The block of keys that begins with `position`.
+    ///
+    /// # Safety
+    /// The cache has the page.
+    #[inline(always)]
+    unsafe fn key_block(&self, position: usize) -> *const u8 {
+        // SAFETY: the caller's promise, and the layout of a page (kernels::kv).
+        unsafe { (*self.pages.add(position / PAGE)).add(self.keys + position % PAGE / KEY_BLOCK * self.key_block_bytes) }
+    }
+
+    /// The value of `position`.
+    ///
+    /// # Safety
+    /// The cache has the page.
+    #[inline(always)]
+    unsafe fn value(&self, position: usize) -> *const u8 {
+        // SAFETY: as above.
+        unsafe { (*self.pages.add(position / PAGE)).add(self.values + position % PAGE * self.value_bytes) }
+    }
 }
 
 /// Floats of scratch that a tile of `rows` rows needs.
@@ -144,8 +169,8 @@ pub fn scratch_floats(rows: usize, value_stride: usize) -> usize {
 /// Computes the tile.
 ///
 /// # Safety
-/// As for [`Lanes`]; the pointers of `tile` are valid for the shapes it states, keys and values up to position
-/// `first + columns` rounded up to 16; `scratch` has [`scratch_floats`] floats for `columns · group` rows; nothing overlaps `out`.
+/// As for [`Lanes`]; the pointers of `tile` are valid for the shapes it states, the pages
+/// hold keys and values up to position `first + columns`, keys up to the end of its block of 16; `scratch` has [`scratch_floats`] floats for `columns · group` rows; nothing overlaps `out`.
 #[inline(always)]
 pub unsafe fn attend<V: Lanes, E: KvElement>(tile: &AttentionTile, scratch: *mut f32) {
     let rows = tile.columns * tile.group;
@@ -237,15 +262,13 @@ unsafe fn rows_of_chunk<V: Lanes, E: KvElement, const R: usize, const B: usize>(
         }
         let longest = limits[R - 1];
         let blocks = longest.div_ceil(KEY_BLOCK);
-        let block_bytes = tile.key_block_bytes;
-        let keys = tile.keys.add(start / KEY_BLOCK * block_bytes);
         let mut block = 0;
         while block + B <= blocks {
-            score_blocks::<V, E, R, B>(&q, keys.add(block * block_bytes), block_bytes, tile, scores.add(block * KEY_BLOCK));
+            score_blocks::<V, E, R, B>(&q, start + block * KEY_BLOCK, tile, scores.add(block * KEY_BLOCK));
             block += B;
         }
         while block < blocks {
-            score_blocks::<V, E, R, 1>(&q, keys.add(block * block_bytes), block_bytes, tile, scores.add(block * KEY_BLOCK));
+            score_blocks::<V, E, R, 1>(&q, start + block * KEY_BLOCK, tile, scores.add(block * KEY_BLOCK));
             block += 1;
         }
         let mut totals = [(0.0f32, 0.0f32); R];
@@ -293,22 +316,25 @@ unsafe fn rows_of_chunk<V: Lanes, E: KvElement, const R: usize, const B: usize>(
     }
 }
 
-/// `scores[r][16·b ..] = scale · Σ_d q[r][d] · K[b][d]` for B blocks.
+/// `scores[r][16·b ..] = scale · Σ_d q[r][d] · K[b][d]` for B blocks from `position` on.
 #[inline(always)]
 unsafe fn score_blocks<V: Lanes, E: KvElement, const R: usize, const B: usize>(
     q: &[*const f32; R],
-    keys: *const u8,
-    block_bytes: usize,
+    position: usize,
     tile: &AttentionTile,
     scores: *mut f32,
 ) {
     // SAFETY: the caller's ranges.
     unsafe {
+        let mut keys = [std::ptr::null::<u8>(); B];
+        for (b, keys) in keys.iter_mut().enumerate() {
+            *keys = tile.key_block(position + b * KEY_BLOCK);
+        }
         let mut acc = [[V::splat(0.0); B]; R];
         for d in 0..tile.key_dim {
             let mut k = [V::splat(0.0); B];
             for (b, k) in k.iter_mut().enumerate() {
-                *k = E::key::<V>(keys.add(b * block_bytes), d);
+                *k = E::key::<V>(keys[b], d);
             }
             for r in 0..R {
                 let x = V::splat(*q[r].add(d));
@@ -337,25 +363,29 @@ unsafe fn weigh<V: Lanes, E: KvElement, const R: usize, const N: usize>(
 ) {
     // SAFETY: the caller's ranges; limits ascend with the row.
     unsafe {
-        let values = tile.values.add(start * tile.value_bytes);
         let mut acc = [[V::splat(0.0); N]; R];
-        for j in 0..limits[0] {
-            let mut v = [V::splat(0.0); N];
-            for (n, v) in v.iter_mut().enumerate() {
-                *v = E::value::<V>(values.add(j * tile.value_bytes), (d + n) * LANES);
-            }
-            for r in 0..R {
-                let p = V::splat(*scores.add(r * CHUNK + j));
-                for n in 0..N {
-                    acc[r][n] = p.fma(v[n], acc[r][n]);
+        let mut page = 0;
+        while page < limits[0] {
+            let values = tile.value(start + page);
+            for j in page..(page + PAGE).min(limits[0]) {
+                let mut v = [V::splat(0.0); N];
+                for (n, v) in v.iter_mut().enumerate() {
+                    *v = E::value::<V>(values.add((j - page) * tile.value_bytes), (d + n) * LANES);
+                }
+                for r in 0..R {
+                    let p = V::splat(*scores.add(r * CHUNK + j));
+                    for n in 0..N {
+                        acc[r][n] = p.fma(v[n], acc[r][n]);
+                    }
                 }
             }
+            page += PAGE;
         }
         for r in 0..R {
             for j in limits[0]..limits[r] {
                 let p = V::splat(*scores.add(r * CHUNK + j));
                 for n in 0..N {
-                    let v = E::value::<V>(values.add(j * tile.value_bytes), (d + n) * LANES);
+                    let v = E::value::<V>(tile.value(start + j), (d + n) * LANES);
                     acc[r][n] = p.fma(v, acc[r][n]);
                 }
             }

@@ -2,7 +2,7 @@
 
 use super::attention::{AttentionTile, scratch_floats};
 use super::*;
-use crate::kernels::kv::{KvLayout, KvShape, store};
+use crate::kernels::kv::{KvLayout, KvShape, PAGE, store};
 
 /// Reproducible floats in −1..1 (a linear congruential generator is random enough here).
 fn noise(seed: u64, n: usize) -> Vec<f32> {
@@ -126,7 +126,7 @@ fn rounded(ty: KvType, x: f32, group: &[f32]) -> f32 {
 /// One KV head with random contents, and queries for `columns` columns from `first` on.
 struct Head {
     layout: KvLayout,
-    memory: Vec<u8>,
+    pages: Vec<Vec<u8>>,
     keys: Vec<Vec<f32>>,
     values: Vec<Vec<f32>>,
     q: Vec<f32>,
@@ -138,14 +138,14 @@ struct Head {
 impl Head {
     fn new(ty: KvType, key_dim: usize, value_dim: usize, group: usize, positions: usize) -> Self {
         let shape = KvShape { layers: 1, heads: 1, key_dim, value_dim };
-        let layout = KvLayout::new(shape, ty, positions).unwrap();
-        let mut memory = vec![0u8; layout.bytes(1).unwrap()];
+        let layout = KvLayout::new(shape, ty).unwrap();
+        let mut pages = vec![vec![0u8; layout.page_bytes(1).unwrap()]; positions.div_ceil(PAGE)];
         let (mut keys, mut values) = (vec![], vec![]);
         for p in 0..positions {
             let k: Vec<f32> = noise(100 + p as u64, key_dim).into_iter().map(|x| x * 3.0).collect();
             let v: Vec<f32> = noise(9000 + p as u64, value_dim);
-            let block = layout.keys(0, 0) + p / 16 * layout.key_block_bytes;
-            let value = layout.values(0, 0) + p * layout.value_bytes;
+            let (block, value) = (layout.key_block(0, 0, p), layout.value(0, 0, p));
+            let memory = &mut pages[p / PAGE];
             let portable = VectorOps::for_isa(Isa::Portable);
             // SAFETY: the places are those of position p in memory of this layout.
             unsafe {
@@ -156,7 +156,7 @@ impl Head {
             values.push(v.iter().enumerate().map(|(d, &x)| rounded(ty, x, &v[d / 32 * 32..value_dim.min(d / 32 * 32 + 32)])).collect());
         }
         let q = noise(7, positions * group * key_dim);
-        Self { layout, memory, keys, values, q, group, key_dim, value_dim }
+        Self { layout, pages, keys, values, q, group, key_dim, value_dim }
     }
 
     /// The outputs of columns `first..first + columns`, computed in tiles of `tile` columns.
@@ -164,6 +164,7 @@ impl Head {
         let out_stride = self.group * self.value_dim;
         let mut out = vec![0.0; columns * out_stride];
         let mut scratch = vec![f32::NAN; scratch_floats(tile * self.group, self.layout.value_stride)];
+        let pages: Vec<*mut u8> = self.pages.iter().map(|page| page.as_ptr().cast_mut()).collect();
         for start in (0..columns).step_by(tile) {
             let args = AttentionTile {
                 q: self.q[(first + start) * self.group * self.key_dim..].as_ptr(),
@@ -175,9 +176,10 @@ impl Head {
                 value_dim: self.value_dim,
                 columns: tile.min(columns - start),
                 first: first + start,
-                keys: self.memory[self.layout.keys(0, 0)..].as_ptr(),
+                pages: pages.as_ptr(),
+                keys: self.layout.keys(0, 0),
                 key_block_bytes: self.layout.key_block_bytes,
-                values: self.memory[self.layout.values(0, 0)..].as_ptr(),
+                values: self.layout.values(0, 0),
                 value_bytes: self.layout.value_bytes,
                 value_stride: self.layout.value_stride,
                 scale: 1.0 / (self.key_dim as f32).sqrt(),
