@@ -19,6 +19,7 @@ const SECTIONS: &[&str] = &[
     "chat",
     "session_options",
     "session",
+    "batch",
     "metrics",
 ];
 

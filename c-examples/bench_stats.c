@@ -14,10 +14,11 @@ static const char HELP[] =
     "  -n N        tokens that are generated (default: 128; 0: measure the prompt only)\n"
     "  -r REPEATS  how often (default: 5)\n"
     "  -d DEPTH    tokens in the context before (default: 0)\n"
+    "  --sequences S   measure generation of S sessions in one batch instead: the tokens of all, with DEPTH tokens (at least 1) in each\n"
     "  --json      print JSON instead of a table\n";
 
 struct plan {
-    uint32_t prompt, generate, repeats, depth;
+    uint32_t prompt, generate, repeats, depth, sequences;
 };
 
 /* The values of one figure, in the order in which they were measured. */
@@ -27,7 +28,7 @@ struct series {
 };
 
 struct result {
-    struct series prefill_tok_s, decode_tok_s, ttft_ms, itl_ms;
+    struct series prefill_tok_s, decode_tok_s, ttft_ms, itl_ms, batch_decode_tok_s;
 };
 
 static void add(struct series *series, double value) {
@@ -90,16 +91,24 @@ static void append(loquat_session *session, uint32_t first, uint32_t count, uint
     free(tokens);
 }
 
-static void repeat(loquat_session *session, const struct plan *plan, uint32_t vocab_size, struct result *result) {
+/* Puts `before` tokens into the context, processed; where they are there already, forgets what came after. */
+static void prepare(loquat_session *session, uint32_t first, uint32_t before, uint32_t vocab_size) {
     loquat_error *error = NULL;
-    check(loquat_session_reset(session, &error), &error);
-    /* The context before: processed, nothing generated. Without a prompt its last token is what generation goes on from. */
-    uint32_t before = plan->depth ? plan->depth : plan->prompt ? 0 : 1;
+    uint32_t held = 0;
+    check(loquat_session_position(session, &held, NULL, &error), &error);
+    check(loquat_session_truncate(session, held < before ? 0 : before, &error), &error);
     check(loquat_session_set_max_tokens(session, 0, &error), &error);
     if (before) {
-        append(session, 0, before, vocab_size);
+        append(session, first, held < before ? before : 0, vocab_size);
         step(session);
     }
+}
+
+static void repeat(loquat_session *session, const struct plan *plan, uint32_t vocab_size, struct result *result) {
+    loquat_error *error = NULL;
+    /* The context before: processed, nothing generated. Without a prompt its last token is what generation goes on from. */
+    uint32_t before = plan->depth ? plan->depth : plan->prompt ? 0 : 1;
+    prepare(session, 0, before, vocab_size);
     uint32_t tokens = plan->generate ? plan->generate : 1;
     check(loquat_session_set_max_tokens(session, tokens, &error), &error);
     double start = seconds();
@@ -173,6 +182,58 @@ static void table_row(const char *name, const struct series *series) {
     free(sorted);
 }
 
+/* Generates with all sessions at once. Their first tokens come from what is processed already, so the passes that are timed are those after. */
+static void repeat_batch(loquat_batch *batch, loquat_session **sessions, const struct plan *plan, uint32_t vocab_size, struct result *result) {
+    loquat_error *error = NULL;
+    uint32_t before = plan->depth ? plan->depth : 1, done = 0, tokens = 0;
+    double start = seconds(), last = start;
+    for (uint32_t i = 0; i < plan->sequences; i++) {
+        prepare(sessions[i], i * 1009, before, vocab_size);
+        check(loquat_session_set_max_tokens(sessions[i], plan->generate + 1, &error), &error);
+        append(sessions[i], 0, 0, vocab_size); /* begins a turn */
+    }
+    while (done < plan->sequences) {
+        loquat_batch_event event = {.struct_size = sizeof event};
+        if (check(loquat_batch_step(batch, UINT64_MAX, &event, &error), &error) != LOQUAT_OK || event.status < 0) {
+            fail("the batch stopped: %.*s", (int)event.message_length, event.message);
+        }
+        done += event.status == LOQUAT_DONE;
+        if (event.status == LOQUAT_TOKEN && ++tokens == plan->sequences) {
+            start = seconds();
+        }
+        last = event.status == LOQUAT_TOKEN ? seconds() : last;
+    }
+    add(&result->batch_decode_tok_s, plan->sequences * plan->generate / (last - start));
+}
+
+/* Makes the batch and its sessions, and measures. */
+static void measure_batch(const loquat_model *model, loquat_session_options *options, const struct plan *plan, uint32_t vocab_size,
+                          struct result *result) {
+    loquat_error *error = NULL;
+    loquat_batch_options *batch_options = NULL;
+    loquat_batch *batch = NULL;
+    loquat_session **sessions = allocate(plan->sequences * sizeof *sessions);
+    check(loquat_batch_options_new(&batch_options, &error), &error);
+    check(loquat_batch_options_set_sessions(batch_options, plan->sequences, &error), &error);
+    check(loquat_batch_new(model, batch_options, &batch, &error), &error);
+    for (uint32_t i = 0; i < plan->sequences; i++) {
+        check(loquat_session_new(model, options, &sessions[i], &error), &error);
+        check(loquat_batch_add(batch, sessions[i], NULL, &error), &error);
+    }
+    for (uint32_t i = 0; i <= plan->repeats; i++) {
+        repeat_batch(batch, sessions, plan, vocab_size, result);
+        if (i == 0) {
+            result->batch_decode_tok_s.count = 0; /* the warm-up */
+        }
+    }
+    for (uint32_t i = 0; i < plan->sequences; i++) {
+        loquat_session_free(sessions[i]);
+    }
+    free(sessions);
+    loquat_batch_free(batch);
+    loquat_batch_options_free(batch_options);
+}
+
 /* What the figures are figures of. */
 struct setting {
     char model[256], isa[32];
@@ -216,6 +277,8 @@ static void print_json(const struct setting *setting, const struct plan *plan, c
     json_series("ttft_ms", &result->ttft_ms, 1);
     putchar(',');
     json_series("itl_ms", &result->itl_ms, 0);
+    printf(",\"sequences\":%u,", plan->sequences);
+    json_series("batch_decode_tok_s", &result->batch_decode_tok_s, 1);
     puts("}");
 }
 
@@ -228,12 +291,16 @@ static void print_table(const struct setting *setting, const struct plan *plan, 
     table_row("decode tok/s", &result->decode_tok_s);
     table_row("first token ms", &result->ttft_ms);
     table_row("inter-token ms", &result->itl_ms);
+    if (plan->sequences > 1) {
+        printf("%u sequences:\n", plan->sequences);
+        table_row("decode tok/s", &result->batch_decode_tok_s);
+    }
 }
 
 int main(int argc, char **argv) {
     begin(argc, argv, HELP);
     struct common common = {NULL, 0, 0};
-    struct plan plan = {512, 128, 5, 0};
+    struct plan plan = {512, 128, 5, 0, 1};
     int json = 0;
     for (int i = 1; i < argc; i++) {
         if (common_option(&common, argc, argv, &i)) {
@@ -246,6 +313,8 @@ int main(int argc, char **argv) {
             plan.repeats = (uint32_t)number_value(argc, argv, &i, 1, 100000);
         } else if (strcmp(argv[i], "-d") == 0) {
             plan.depth = (uint32_t)number_value(argc, argv, &i, 0, 1 << 20);
+        } else if (strcmp(argv[i], "--sequences") == 0) {
+            plan.sequences = (uint32_t)number_value(argc, argv, &i, 1, 512);
         } else if (strcmp(argv[i], "--json") == 0) {
             json = 1;
         } else {
@@ -254,6 +323,12 @@ int main(int argc, char **argv) {
     }
     if (!plan.prompt && !plan.generate) {
         bad_usage("-p and -n are both 0: nothing to measure");
+    }
+    if (plan.sequences > 1) {
+        plan.prompt = 0;
+        if (!plan.generate) {
+            bad_usage("--sequences measures generation: -n is 0");
+        }
     }
 
     loquat_error *error = NULL;
@@ -269,14 +344,20 @@ int main(int argc, char **argv) {
     check(loquat_session_options_new(&options, &error), &error);
     check(loquat_session_options_set_context(options, common.context > needed ? common.context : needed, &error), &error);
     check(loquat_session_options_set_ignore_end(options, 1, &error), &error);
-    check(loquat_session_new(model, options, &session, &error), &error);
+    /* Every repeat computes its whole prompt. */
+    check(loquat_session_options_set_prefix_reuse(options, 0, &error), &error);
 
-    struct result result = {{NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}};
-    struct series *all[] = {&result.prefill_tok_s, &result.decode_tok_s, &result.ttft_ms, &result.itl_ms};
-    for (size_t i = 0; i < 4; i++) {
+    struct result result = {{NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}};
+    struct series *all[] = {&result.prefill_tok_s, &result.decode_tok_s, &result.ttft_ms, &result.itl_ms, &result.batch_decode_tok_s};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         all[i]->values = allocate(((size_t)plan.repeats + 1) * (plan.generate + 1) * sizeof(double));
     }
-    for (uint32_t i = 0; i <= plan.repeats; i++) {
+    if (plan.sequences > 1) {
+        measure_batch(model, options, &plan, info.vocab_size, &result);
+    } else {
+        check(loquat_session_new(model, options, &session, &error), &error);
+    }
+    for (uint32_t i = 0; session && i <= plan.repeats; i++) {
         if (stderr_is_terminal()) {
             fprintf(stderr, "\r%u of %u", i, plan.repeats);
         }
@@ -295,7 +376,7 @@ int main(int argc, char **argv) {
     } else {
         print_table(&setting, &plan, &result);
     }
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         free(all[i]->values);
     }
     loquat_session_free(session);

@@ -245,6 +245,19 @@ double seconds(void) {
 #endif
 }
 
+void sleep_until(double time) {
+    double left = time - seconds();
+    if (left <= 0) {
+        return;
+    }
+#ifdef _WIN32
+    Sleep((DWORD)(left * 1e3));
+#else
+    struct timespec pause = {(time_t)left, (long)((left - (double)(time_t)left) * 1e9)};
+    nanosleep(&pause, NULL);
+#endif
+}
+
 uint64_t peak_rss_bytes(void) {
 #ifdef _WIN32
     PROCESS_MEMORY_COUNTERS counters;

@@ -54,6 +54,8 @@ uint32_t *tokenize(const loquat_model *model, const char *text, size_t length, u
 
 /* Seconds of a monotonic clock. */
 double seconds(void);
+/* Sleeps until seconds() has reached `time`. */
+void sleep_until(double time);
 /* The most memory that the process has held, in bytes; 0 where the system does not say. */
 uint64_t peak_rss_bytes(void);
 /* Whether stderr is a terminal. */

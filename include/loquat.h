@@ -110,6 +110,9 @@ const char *loquat_version(void);
 /** There is nothing of that name or at that index. Outputs were not touched. */
 #define LOQUAT_NOT_FOUND 6
 
+/** Nothing is left to do: no session of the batch has work. */
+#define LOQUAT_IDLE 7
+
 /**
  * An argument is outside its range, NULL where that is not allowed, not UTF-8 where text is asked, or the call makes no sense in
  * the present state.
@@ -382,6 +385,24 @@ typedef struct loquat_model_info {
     uint64_t tensor_bytes;
 } loquat_model_info;
 
+/** What a model keeps for sessions that begin alike, and has done with it. */
+typedef struct loquat_prefix_cache {
+    /** Set by the caller to sizeof(loquat_prefix_cache). */
+    uint32_t struct_size;
+    /** Zero. */
+    uint32_t reserved;
+    /** Bytes of key/value cache that are kept; live sessions may share them. */
+    uint64_t bytes;
+    /** The most bytes that may be kept. */
+    uint64_t limit;
+    /** Tokens that sessions took from it instead of computing them. */
+    uint64_t reused_tokens;
+    /** Pages (of 32 tokens) that are kept. */
+    uint64_t pages;
+    /** Pages that were let go for others. */
+    uint64_t evicted_pages;
+} loquat_prefix_cache;
+
 /** New options: map the file, load everything. */
 LOQUAT_MUST_USE loquat_status loquat_model_options_new(loquat_model_options **options, loquat_error **error);
 
@@ -397,7 +418,16 @@ loquat_status loquat_model_options_set_vocab_only(loquat_model_options *options,
                                                   uint32_t vocab_only,
                                                   loquat_error **error);
 
-/** Sets an option by name: "access" ("map", "read"), "vocab_only". LOQUAT_UNKNOWN_OPTION for another key. */
+/**
+ * The most bytes of key/value cache that the model keeps for sessions that begin like earlier ones (a common system prompt), 0 for none;
+ * default 64 MiB. What live sessions share is counted too. It is let go where the runtime's memory is short.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_model_options_set_prefix_cache(loquat_model_options *options,
+                                                    uint64_t bytes,
+                                                    loquat_error **error);
+
+/** Sets an option by name: "access" ("map", "read"), "vocab_only", "prefix_cache" (bytes). LOQUAT_UNKNOWN_OPTION for another key. */
 LOQUAT_MUST_USE
 loquat_status loquat_model_options_set(loquat_model_options *options,
                                        const char *key,
@@ -456,6 +486,15 @@ loquat_status loquat_model_description(const loquat_model *model,
                                        size_t capacity,
                                        size_t *length,
                                        loquat_error **error);
+
+/** Fills `cache` with what the model keeps for sessions that begin alike. At any time, from any thread. */
+LOQUAT_MUST_USE
+loquat_status loquat_model_get_prefix_cache(const loquat_model *model,
+                                            loquat_prefix_cache *cache,
+                                            loquat_error **error);
+
+/** Lets go of all that the model keeps for sessions that begin alike. Sessions keep what they share. At any time, from any thread. */
+LOQUAT_MUST_USE loquat_status loquat_model_clear_prefix_cache(const loquat_model *model, loquat_error **error);
 
 /* ===========================================================================
  * Metadata
@@ -859,6 +898,15 @@ loquat_status loquat_chat_render(const loquat_chat *chat,
 /** Element type of the key/value cache: bfloat16. */
 #define LOQUAT_KV_BF16 30
 
+/** What happens when the context is full: the turn ends with LOQUAT_REASON_CONTEXT. The default. */
+#define LOQUAT_CONTEXT_STOP 0
+
+/**
+ * What happens when the context is full: the oldest quarter of the tokens behind those that are kept is dropped, the others move forward,
+ * and the turn goes on. An approximation: what remains was computed with the dropped tokens in sight.
+ */
+#define LOQUAT_CONTEXT_SHIFT 1
+
 /** How a session is to be made. Later changes do not reach sessions that were made from it. */
 typedef struct loquat_session_options loquat_session_options;
 
@@ -868,14 +916,40 @@ LOQUAT_MUST_USE loquat_status loquat_session_options_new(loquat_session_options 
 /** Frees options. NULL is fine. */
 void loquat_session_options_free(loquat_session_options *options);
 
-/**
- * The number of tokens that the context holds; 0 for the model's own context length. Memory for all of them is taken when the
- * session is made.
- */
+/** The number of tokens that the context holds; 0 for the model's own context length. */
 LOQUAT_MUST_USE
 loquat_status loquat_session_options_set_context(loquat_session_options *options,
                                                  uint32_t tokens,
                                                  loquat_error **error);
+
+/**
+ * 1 (the default) to take the memory of the whole context when the session is made; 0 to take it as the conversation grows: a step may
+ * say LOQUAT_OUT_OF_MEMORY then, and changes nothing.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_session_options_set_reserve(loquat_session_options *options,
+                                                 uint32_t reserve,
+                                                 loquat_error **error);
+
+/**
+ * What happens when the context is full: a LOQUAT_CONTEXT_ number. `keep`: with LOQUAT_CONTEXT_SHIFT, how many tokens at the front are never
+ * dropped (a system prompt), at most half of the context; else 0.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_session_options_set_context_policy(loquat_session_options *options,
+                                                        uint32_t policy,
+                                                        uint32_t keep,
+                                                        loquat_error **error);
+
+/**
+ * 1 (the default) to begin with what other sessions of the model have computed of the same prompt, and to let them begin with this
+ * session's; it changes no result. 0 to compute everything, as benchmarks do. The memory is limited by
+ * loquat_model_options_set_prefix_cache.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_session_options_set_prefix_reuse(loquat_session_options *options,
+                                                      uint32_t reuse,
+                                                      loquat_error **error);
 
 /** The number of prompt tokens that are processed together; default 512. It changes speed and scratch memory, not results. */
 LOQUAT_MUST_USE
@@ -969,7 +1043,7 @@ loquat_status loquat_session_options_set_all_logits(loquat_session_options *opti
 /**
  * Sets an option by name, for configuration files and for what has no function of its own.
  *
- * "context", "batch", "kv_type" ("f16", "bf16", "f32", "q8_0"), "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty",
+ * "context", "reserve", "context_policy" ("stop", "shift"), "keep" (with "shift"), "prefix_reuse", "batch", "kv_type" ("f16", "bf16", "f32", "q8_0"), "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty",
  * "frequency_penalty", "penalty_window", "seed", "max_tokens", "stop" (adds one), "ignore_end", "show_special", "all_logits".
  * LOQUAT_UNKNOWN_OPTION for another key.
  */
@@ -1134,6 +1208,14 @@ loquat_status loquat_session_position(const loquat_session *session,
                                       uint32_t *capacity,
                                       loquat_error **error);
 
+/**
+ * Makes a second session that has come as far as `session` and goes on by itself, with the same options and random numbers. What is in
+ * the key/value cache is shared until one of the two writes into it, so that a fork costs little. A step in progress is not taken over.
+ *
+ * LOQUAT_OUT_OF_MEMORY.
+ */
+LOQUAT_MUST_USE loquat_status loquat_session_fork(loquat_session *session, loquat_session **fork, loquat_error **error);
+
 /** Forgets all tokens, and puts the sampler back to its seed. The session is then as new. */
 LOQUAT_MUST_USE loquat_status loquat_session_reset(loquat_session *session, loquat_error **error);
 
@@ -1143,6 +1225,134 @@ LOQUAT_MUST_USE loquat_status loquat_session_reset(loquat_session *session, loqu
  * LOQUAT_INVALID_ARGUMENT where it holds fewer.
  */
 LOQUAT_MUST_USE loquat_status loquat_session_truncate(loquat_session *session, uint32_t tokens, loquat_error **error);
+
+/* ===========================================================================
+ * Batch
+ *
+ * Many sessions of one model in one pass: the weights are read once for all of them. Each session says what it would say alone, to the
+ * bit. Sessions that generate have a token in every pass; prompts are processed beside them in pieces, so that nobody waits for another's
+ * long prompt.
+ * ======================================================================== */
+
+/** Sessions that are computed together, and the scratch memory for that. */
+typedef struct loquat_batch loquat_batch;
+
+/** How a batch is to be made. Later changes do not reach batches that were made from it. */
+typedef struct loquat_batch_options loquat_batch_options;
+
+/** What a step brought for one session of a batch. */
+typedef struct loquat_batch_event {
+    /** Set by the caller to sizeof(loquat_batch_event). */
+    uint32_t struct_size;
+    /** What loquat_session_step would have returned for the session: LOQUAT_TOKEN, LOQUAT_DONE, LOQUAT_CANCELLED, or an error. */
+    loquat_status status;
+    /** The session. */
+    loquat_session *session;
+    /** What was given with it to loquat_batch_add. */
+    void *user_data;
+    /**
+     * What this event adds to the text of the session: whole UTF-8 characters, perhaps none. Never NULL, not NUL-terminated. Lives until the
+     * next call with the batch.
+     */
+    const char *text;
+    /** The length of `text` in bytes. */
+    uint64_t text_length;
+    /** With an error: what is wrong, for people. Never NULL, not NUL-terminated. Lives as long as `text`. */
+    const char *message;
+    /** The length of `message` in bytes. */
+    uint64_t message_length;
+    /** The token, as in loquat_event. */
+    uint32_t token;
+    /** With LOQUAT_DONE: a LOQUAT_REASON_ number. Else 0. */
+    uint32_t reason;
+    /** The number of tokens in the context of the session. */
+    uint32_t position;
+    /** Zero. */
+    uint32_t reserved;
+} loquat_batch_event;
+
+/** New options: up to 16 sessions in a pass of up to 512 tokens, of which 64 may be prompt tokens while another session generates. */
+LOQUAT_MUST_USE loquat_status loquat_batch_options_new(loquat_batch_options **options, loquat_error **error);
+
+/** Frees options. NULL is fine. */
+void loquat_batch_options_free(loquat_batch_options *options);
+
+/** The number of sessions that are computed in one pass, 1 to 1024. A batch may have more; they take turns. */
+LOQUAT_MUST_USE
+loquat_status loquat_batch_options_set_sessions(loquat_batch_options *options,
+                                                uint32_t sessions,
+                                                loquat_error **error);
+
+/**
+ * The number of tokens that are computed in one pass, at least one for each session. It changes speed on long prompts and scratch memory,
+ * not results.
+ */
+LOQUAT_MUST_USE loquat_status loquat_batch_options_set_columns(loquat_batch_options *options, uint32_t tokens, loquat_error **error);
+
+/**
+ * The number of prompt tokens in a pass in which another session generates, at least 1: fewer let its token come earlier, more end the
+ * prompt earlier.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_batch_options_set_prompt_share(loquat_batch_options *options,
+                                                    uint32_t tokens,
+                                                    loquat_error **error);
+
+/** Sets an option by name: "sessions", "columns", "prompt_share". LOQUAT_UNKNOWN_OPTION for another key. */
+LOQUAT_MUST_USE
+loquat_status loquat_batch_options_set(loquat_batch_options *options,
+                                       const char *key,
+                                       size_t key_length,
+                                       const char *value,
+                                       size_t value_length,
+                                       loquat_error **error);
+
+/**
+ * Makes a batch for sessions of `model`, without sessions yet. `options` may be NULL for the defaults; they are not kept.
+ *
+ * LOQUAT_OUT_OF_MEMORY; LOQUAT_INVALID_ARGUMENT for options out of range.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_batch_new(const loquat_model *model,
+                               const loquat_batch_options *options,
+                               loquat_batch **batch,
+                               loquat_error **error);
+
+/** Frees a batch, not its sessions: they go on alone where they are. NULL is fine. */
+void loquat_batch_free(loquat_batch *batch);
+
+/**
+ * Adds a session, between any two steps. `user_data` comes back with the session's events. The session stays the host's: to append to it,
+ * to look at it, to step it alone, or to free it, which also takes it out of the batch. During a step of the batch it is BUSY.
+ *
+ * For many sessions make each with a small loquat_session_options_set_batch: the scratch memory of its own steps is then small too.
+ *
+ * LOQUAT_INVALID_ARGUMENT for a session of another model, one that keeps all logits, or one that is in the batch already.
+ */
+LOQUAT_MUST_USE loquat_status loquat_batch_add(loquat_batch *batch, loquat_session *session, void *user_data, loquat_error **error);
+
+/**
+ * Takes a session out of a batch, between any two steps. Its events that were not taken yet are dropped; the tokens are in the session.
+ *
+ * LOQUAT_NOT_FOUND where it is not in it.
+ */
+LOQUAT_MUST_USE loquat_status loquat_batch_remove(loquat_batch *batch, loquat_session *session, loquat_error **error);
+
+/**
+ * Works on the sessions of a batch for about `budget_ns` nanoseconds (0: one item of work, UINT64_MAX: until there is an event), and gives
+ * out one event. Where a pass has brought several, the next calls give them out at once. The calling thread works; the threads of the
+ * runtime help.
+ *
+ * LOQUAT_OK: `event` says what happened in which session. LOQUAT_PENDING: the budget is used up, step again. LOQUAT_IDLE: no session
+ * has anything to do; append something to one. Of a session whose turn is over, or that has failed, there is one event, and no other until
+ * something is appended to it (appending nothing lets a failed one try again); it hurts no other session. One that was cancelled has its
+ * event and then goes on; remove it to stop it. A session that is in use by another thread is left out of the step.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_batch_step(loquat_batch *batch,
+                                uint64_t budget_ns,
+                                loquat_batch_event *event,
+                                loquat_error **error);
 
 /* ===========================================================================
  * Metrics

@@ -63,7 +63,7 @@ pub enum Budget {
     Unlimited,
     /// One item, on the calling thread.
     OneItem,
-    /// No item is begun at or after this time.
+    /// Until one item at least is done, and no item is begun at or after this time.
     Until(Instant),
 }
 
@@ -107,6 +107,8 @@ struct Control {
     /// Nanoseconds after `epoch`, `u64::MAX` for none.
     deadline: AtomicU64,
     epoch: Instant,
+    /// Whether the run has to complete an item before its deadline counts: a budget however small gets on.
+    owed: AtomicBool,
     cancel: Arc<AtomicBool>,
     panicked: AtomicBool,
     items_done: AtomicU64,
@@ -131,7 +133,7 @@ impl Control {
             return true;
         }
         let deadline = self.deadline.load(Ordering::Relaxed);
-        deadline != u64::MAX && self.epoch.elapsed().as_nanos() as u64 >= deadline
+        deadline != u64::MAX && !self.owed.load(Ordering::Relaxed) && self.epoch.elapsed().as_nanos() as u64 >= deadline
     }
 
     /// Claims and runs one item, if there is one.
@@ -192,6 +194,7 @@ impl Control {
             self.ticket.fetch_or(STOP, Ordering::AcqRel);
         }
         self.items_done.fetch_add(1, Ordering::Relaxed);
+        self.owed.store(false, Ordering::Relaxed);
         if self.done.fetch_add(1, Ordering::AcqRel) + 1 == items {
             // This thread completed the last item; no other touches op, items, done until the ticket is renewed.
             // SAFETY: the owner waits for the ticket to be renewed, so the pointee lives until advance() does that.
@@ -253,6 +256,7 @@ impl Lane {
                 job: UnsafeCell::new(None),
                 deadline: AtomicU64::new(u64::MAX),
                 epoch: Instant::now(),
+                owed: AtomicBool::new(false),
                 cancel,
                 panicked: AtomicBool::new(false),
                 items_done: AtomicU64::new(0),
@@ -447,6 +451,7 @@ impl Pool {
             Budget::Unlimited | Budget::OneItem => u64::MAX,
         };
         control.deadline.store(deadline, Ordering::Relaxed);
+        control.owed.store(true, Ordering::Relaxed);
         let next = (serial(control.ticket.load(Ordering::Relaxed)) + 1) << SERIAL_SHIFT;
         control.ticket.store(next | u64::from(items - start.item) << 2, Ordering::Release);
 

@@ -1,16 +1,21 @@
 //! Pointers to objects: what stands behind an opaque C type, and who may use it when.
 //!
-//! An object lies in one box with a tag (kind and liveness), a count of users, and a poison mark. Shared use (`const T*` in
+//! An object lies in one block of memory with a tag (kind and liveness), a count of users, and a poison mark. Shared use (`const T*` in
 //! C) counts up; exclusive use (`T*`) needs the count at zero; what can't be had at once is refused with BUSY, never waited
 //! for. A panic during exclusive use poisons the object. The `side` of an object is outside that discipline: it is `Sync`
 //! by itself and may be used at any time (cancel, metrics).
 //!
 //! The tag catches NULL, misaligned pointers, a handle of another kind, and, as far as the freed memory has not been
 //! reused, a handle that was freed. It can't catch an arbitrary address.
+//!
+//! An object of the library may hold on to another one ([`Kept`]): freeing the handle ends the value then, and the memory around it
+//! stays, marked as freed, until that hold ends too.
 
 use std::cell::UnsafeCell;
+use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::buffer::Out;
@@ -37,8 +42,15 @@ struct Object<H: Opaque> {
     users: AtomicU32,
     poisoned: AtomicBool,
     side: H::Side,
-    value: UnsafeCell<H::Value>,
+    /// Dropped by [`free`].
+    value: UnsafeCell<ManuallyDrop<H::Value>>,
 }
+
+// SAFETY: the value is reached only through the discipline of users, one thread at a time or shared where it is Sync (see `shared`);
+// the side is Send and Sync; the rest is atomic.
+unsafe impl<H: Opaque> Send for Object<H> {}
+// SAFETY: as above.
+unsafe impl<H: Opaque> Sync for Object<H> {}
 
 const EXCLUSIVE: u32 = u32::MAX;
 /// Written over the tag when an object is freed.
@@ -51,9 +63,9 @@ pub(super) fn boxed<H: Opaque>(value: H::Value, side: H::Side) -> *mut H {
         users: AtomicU32::new(0),
         poisoned: AtomicBool::new(false),
         side,
-        value: UnsafeCell::new(value),
+        value: UnsafeCell::new(ManuallyDrop::new(value)),
     };
-    Box::into_raw(Box::new(object)).cast()
+    Arc::into_raw(Arc::new(object)).cast_mut().cast()
 }
 
 /// The object of a handle, with what can be checked checked.
@@ -200,10 +212,63 @@ pub(super) unsafe fn free<H: Opaque>(pointer: *mut H) {
     let Ok(exclusive) = enter(object) else { return };
     object.tag.store(FREED, Ordering::Relaxed);
     std::mem::forget(exclusive);
-    // SAFETY: the pointer came from Box::into_raw in boxed(), and the tag and the count of users say that nobody else has it.
-    let object = unsafe { Box::from_raw(pointer.cast::<Object<H>>()) };
-    // A panic in a destructor must not cross into C; the rest of the object leaks then.
+    // SAFETY: exclusive use is never given back, so that nobody reaches the value from here on, and this happens once.
+    let value = unsafe { ManuallyDrop::take(&mut *object.value.get()) };
+    // A panic in a destructor must not cross into C; the rest of the value leaks then.
+    drop(catch_unwind(AssertUnwindSafe(|| drop(value))));
+    // SAFETY: the pointer came from Arc::into_raw in boxed(), and this is the hold that it stood for.
+    let object = unsafe { Arc::from_raw(pointer.cast::<Object<H>>().cast_const()) };
     drop(catch_unwind(AssertUnwindSafe(|| drop(object))));
+}
+
+/// A hold of the library on an object whose handle is the host's.
+pub(super) struct Kept<H: Opaque>(Arc<Object<H>>);
+
+/// Begins a hold.
+///
+/// # Errors
+/// INVALID_HANDLE.
+///
+/// # Safety
+/// As [`object`]; and the handle is not freed during this call.
+pub(super) unsafe fn kept<H: Opaque>(pointer: *mut H) -> Result<Kept<H>, Failure> {
+    // SAFETY: as promised by the caller.
+    let object: *const Object<H> = unsafe { object(pointer.cast_const()) }?;
+    // SAFETY: a live object came from Arc::into_raw in boxed(), and the host's hold on it lasts during this call.
+    unsafe {
+        Arc::increment_strong_count(object);
+        Ok(Kept(Arc::from_raw(object)))
+    }
+}
+
+impl<H: Opaque> Kept<H> {
+    /// The handle.
+    pub(super) fn pointer(&self) -> *mut H {
+        Arc::as_ptr(&self.0).cast_mut().cast()
+    }
+
+    /// Whether both are holds on one object.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Whether the handle has not been freed.
+    pub(super) fn is_live(&self) -> bool {
+        self.0.tag.load(Ordering::Relaxed) == H::TAG
+    }
+
+    /// Begins exclusive use.
+    ///
+    /// # Errors
+    /// INVALID_HANDLE where the handle has been freed, POISONED; BUSY during any other use.
+    pub(super) fn exclusive(&self) -> Result<Exclusive<'_, H>, Failure> {
+        let exclusive = match enter(&*self.0) {
+            Err(_) if !self.is_live() => Err(Failure::new(LOQUAT_INVALID_HANDLE, format!("the {} handle has been freed", H::NAME))),
+            result => result,
+        }?;
+        check_poison(&*self.0)?;
+        Ok(exclusive)
+    }
 }
 
 fn check_poison<H: Opaque>(object: &Object<H>) -> Result<(), Failure> {
@@ -274,6 +339,31 @@ mod tests {
             free::<Number>(std::ptr::null_mut());
             assert_eq!(*shared(pointer).unwrap(), 7);
             free(pointer);
+        }
+    }
+
+    #[test]
+    fn a_held_object_outlives_its_handle_but_its_value_does_not() {
+        struct Counted;
+        impl Opaque for Counted {
+            type Value = Arc<()>;
+            type Side = ();
+            const TAG: u32 = 3;
+            const NAME: &'static str = "counted";
+        }
+        let value = Arc::new(());
+        let pointer = boxed::<Counted>(Arc::clone(&value), ());
+        // SAFETY: `pointer` is live until free().
+        unsafe {
+            let hold = kept(pointer).unwrap();
+            let busy = hold.exclusive().unwrap();
+            assert_eq!(status(shared(pointer)), LOQUAT_BUSY);
+            drop(busy);
+            assert!(hold.is_live() && hold.pointer() == pointer);
+            free(pointer);
+            assert_eq!(Arc::strong_count(&value), 1);
+            assert!(!hold.is_live());
+            assert_eq!(status(hold.exclusive()), LOQUAT_INVALID_HANDLE);
         }
     }
 

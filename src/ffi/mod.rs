@@ -6,6 +6,7 @@
 //! [`buffer`] (slices in, filled buffers and versioned structs out). No engine logic lives here.
 #![expect(non_camel_case_types, reason = "the types carry their C names")]
 
+pub mod batch;
 mod buffer;
 mod call;
 pub mod chat;

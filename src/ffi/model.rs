@@ -143,7 +143,25 @@ pub unsafe extern "C" fn loquat_model_options_set_vocab_only(
     }
 }
 
-/// Sets an option by name: "access" ("map", "read"), "vocab_only". LOQUAT_UNKNOWN_OPTION for another key.
+/// The most bytes of key/value cache that the model keeps for sessions that begin like earlier ones (a common system prompt), 0 for none;
+/// default 64 MiB. What live sessions share is counted too. It is let go where the runtime's memory is short.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn loquat_model_options_set_prefix_cache(
+    options: *mut loquat_model_options,
+    bytes: u64,
+    error: *mut *mut loquat_error,
+) -> loquat_status {
+    // SAFETY: as above.
+    unsafe {
+        settings::change(options, error, |options| {
+            options.prefix_cache = bytes;
+            Ok(())
+        })
+    }
+}
+
+/// Sets an option by name: "access" ("map", "read"), "vocab_only", "prefix_cache" (bytes). LOQUAT_UNKNOWN_OPTION for another key.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn loquat_model_options_set(
@@ -159,6 +177,7 @@ pub unsafe extern "C" fn loquat_model_options_set(
         settings::change_by_name(options, (key, key_length), (value, value_length), error, |options, key, value| {
             match key {
                 "access" => options.access = settings::choice(key, value, &[("map", Access::Map), ("read", Access::Read)])?,
+                "prefix_cache" => options.prefix_cache = settings::number(key, value)?,
                 "vocab_only" => options.vocab_only = settings::switch(key, value)?,
                 _ => return Err(settings::unknown("model", key)),
             }
@@ -324,6 +343,71 @@ pub unsafe extern "C" fn loquat_model_description(
         call(error, || {
             let out = Buffer::new(buffer.cast::<u8>(), capacity, length, "buffer")?;
             out.fill(handle::shared(model)?.description().as_bytes())
+        })
+    }
+}
+
+/// What a model keeps for sessions that begin alike, and has done with it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct loquat_prefix_cache {
+    /// Set by the caller to sizeof(loquat_prefix_cache).
+    pub struct_size: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Bytes of key/value cache that are kept; live sessions may share them.
+    pub bytes: u64,
+    /// The most bytes that may be kept.
+    pub limit: u64,
+    /// Tokens that sessions took from it instead of computing them.
+    pub reused_tokens: u64,
+    /// Pages (of 32 tokens) that are kept.
+    pub pages: u64,
+    /// Pages that were let go for others.
+    pub evicted_pages: u64,
+}
+
+// SAFETY: repr(C), struct_size first.
+unsafe impl Versioned for loquat_prefix_cache {
+    const FIRST_SIZE: usize = std::mem::offset_of!(loquat_prefix_cache, evicted_pages) + 8;
+}
+
+/// Fills `cache` with what the model keeps for sessions that begin alike. At any time, from any thread.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn loquat_model_get_prefix_cache(
+    model: *const loquat_model,
+    cache: *mut loquat_prefix_cache,
+    error: *mut *mut loquat_error,
+) -> loquat_status {
+    // SAFETY: as above.
+    unsafe {
+        call(error, || {
+            let out = VersionedOut::new(cache, "cache")?;
+            let stats = handle::shared(model)?.prefixes().stats();
+            out.set(loquat_prefix_cache {
+                struct_size: 0,
+                reserved: 0,
+                bytes: stats.bytes,
+                limit: stats.limit,
+                reused_tokens: stats.reused_positions,
+                pages: stats.pages,
+                evicted_pages: stats.evicted_pages,
+            });
+            Ok(LOQUAT_OK)
+        })
+    }
+}
+
+/// Lets go of all that the model keeps for sessions that begin alike. Sessions keep what they share. At any time, from any thread.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn loquat_model_clear_prefix_cache(model: *const loquat_model, error: *mut *mut loquat_error) -> loquat_status {
+    // SAFETY: as above.
+    unsafe {
+        call(error, || {
+            handle::shared(model)?.prefixes().clear();
+            Ok(LOQUAT_OK)
         })
     }
 }

@@ -320,6 +320,29 @@ pub unsafe extern "C" fn loquat_session_position(
     }
 }
 
+/// Makes a second session that has come as far as `session` and goes on by itself, with the same options and random numbers. What is in
+/// the key/value cache is shared until one of the two writes into it, so that a fork costs little. A step in progress is not taken over.
+///
+/// LOQUAT_OUT_OF_MEMORY.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn loquat_session_fork(
+    session: *mut loquat_session,
+    fork: *mut *mut loquat_session,
+    error: *mut *mut loquat_error,
+) -> loquat_status {
+    // SAFETY: as above.
+    unsafe {
+        call(error, || {
+            handle::make(fork, "fork", || {
+                let fork = handle::exclusive(session)?.fork()?;
+                let anytime = Anytime { cancel: fork.cancel_handle(), metrics: fork.metrics() };
+                Ok((fork, anytime))
+            })
+        })
+    }
+}
+
 /// Forgets all tokens, and puts the sampler back to its seed. The session is then as new.
 #[unsafe(no_mangle)]
 #[must_use]
@@ -357,7 +380,7 @@ pub unsafe extern "C" fn loquat_session_truncate(
     }
 }
 
-fn reason_number(reason: DoneReason) -> u32 {
+pub(super) fn reason_number(reason: DoneReason) -> u32 {
     match reason {
         DoneReason::EndOfGeneration => LOQUAT_REASON_END,
         DoneReason::StopString => LOQUAT_REASON_STOP,

@@ -5,7 +5,7 @@
 use std::ffi::c_char;
 
 use crate::sampling::SamplerConfig;
-use crate::session::{KvType, SessionOptions};
+use crate::session::{ContextPolicy, KvType, SessionOptions};
 
 use super::buffer;
 use super::call::{Failure, call};
@@ -53,8 +53,7 @@ pub unsafe extern "C" fn loquat_session_options_free(options: *mut loquat_sessio
     unsafe { handle::free(options) }
 }
 
-/// The number of tokens that the context holds; 0 for the model's own context length. Memory for all of them is taken when the
-/// session is made.
+/// The number of tokens that the context holds; 0 for the model's own context length.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn loquat_session_options_set_context(
@@ -66,6 +65,73 @@ pub unsafe extern "C" fn loquat_session_options_set_context(
     unsafe {
         settings::change(options, error, |options| {
             options.context = tokens;
+            Ok(())
+        })
+    }
+}
+
+/// 1 (the default) to take the memory of the whole context when the session is made; 0 to take it as the conversation grows: a step may
+/// say LOQUAT_OUT_OF_MEMORY then, and changes nothing.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn loquat_session_options_set_reserve(
+    options: *mut loquat_session_options,
+    reserve: u32,
+    error: *mut *mut loquat_error,
+) -> loquat_status {
+    // SAFETY: as above.
+    unsafe {
+        settings::change(options, error, |options| {
+            options.reserve = settings::flag("reserve", reserve)?;
+            Ok(())
+        })
+    }
+}
+
+/// What happens when the context is full: the turn ends with LOQUAT_REASON_CONTEXT. The default.
+pub const LOQUAT_CONTEXT_STOP: u32 = 0;
+/// What happens when the context is full: the oldest quarter of the tokens behind those that are kept is dropped, the others move forward,
+/// and the turn goes on. An approximation: what remains was computed with the dropped tokens in sight.
+pub const LOQUAT_CONTEXT_SHIFT: u32 = 1;
+
+/// What happens when the context is full: a LOQUAT_CONTEXT_ number. `keep`: with LOQUAT_CONTEXT_SHIFT, how many tokens at the front are never
+/// dropped (a system prompt), at most half of the context; else 0.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn loquat_session_options_set_context_policy(
+    options: *mut loquat_session_options,
+    policy: u32,
+    keep: u32,
+    error: *mut *mut loquat_error,
+) -> loquat_status {
+    // SAFETY: as above.
+    unsafe {
+        settings::change(options, error, |options| {
+            options.context_policy = match (policy, keep) {
+                (LOQUAT_CONTEXT_STOP, 0) => ContextPolicy::Stop,
+                (LOQUAT_CONTEXT_STOP, _) => return Err(Failure::argument(format!("keep is {keep}, must be 0 with LOQUAT_CONTEXT_STOP"))),
+                (LOQUAT_CONTEXT_SHIFT, keep) => ContextPolicy::Shift { keep },
+                _ => return Err(Failure::argument(format!("policy is {policy}, must be a LOQUAT_CONTEXT_ number"))),
+            };
+            Ok(())
+        })
+    }
+}
+
+/// 1 (the default) to begin with what other sessions of the model have computed of the same prompt, and to let them begin with this
+/// session's; it changes no result. 0 to compute everything, as benchmarks do. The memory is limited by
+/// loquat_model_options_set_prefix_cache.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn loquat_session_options_set_prefix_reuse(
+    options: *mut loquat_session_options,
+    reuse: u32,
+    error: *mut *mut loquat_error,
+) -> loquat_status {
+    // SAFETY: as above.
+    unsafe {
+        settings::change(options, error, |options| {
+            options.prefix_reuse = settings::flag("reuse", reuse)?;
             Ok(())
         })
     }
@@ -322,7 +388,7 @@ pub unsafe extern "C" fn loquat_session_options_set_all_logits(
 
 /// Sets an option by name, for configuration files and for what has no function of its own.
 ///
-/// "context", "batch", "kv_type" ("f16", "bf16", "f32", "q8_0"), "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty",
+/// "context", "reserve", "context_policy" ("stop", "shift"), "keep" (with "shift"), "prefix_reuse", "batch", "kv_type" ("f16", "bf16", "f32", "q8_0"), "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty",
 /// "frequency_penalty", "penalty_window", "seed", "max_tokens", "stop" (adds one), "ignore_end", "show_special", "all_logits".
 /// LOQUAT_UNKNOWN_OPTION for another key.
 #[unsafe(no_mangle)]
@@ -343,6 +409,16 @@ fn set_by_name(options: &mut SessionOptions, key: &str, value: &str) -> Result<(
     let sampler: &mut SamplerConfig = &mut options.sampler;
     match key {
         "context" => options.context = settings::number(key, value)?,
+        "reserve" => options.reserve = settings::switch(key, value)?,
+        "context_policy" => {
+            let policies = [("stop", ContextPolicy::Stop), ("shift", ContextPolicy::Shift { keep: 0 })];
+            options.context_policy = settings::choice(key, value, &policies)?;
+        }
+        "keep" => match &mut options.context_policy {
+            ContextPolicy::Shift { keep } => *keep = settings::number(key, value)?,
+            ContextPolicy::Stop => return Err(Failure::argument("option keep: set context_policy to shift first")),
+        },
+        "prefix_reuse" => options.prefix_reuse = settings::switch(key, value)?,
         "batch" => options.batch = settings::number(key, value)?,
         "kv_type" => {
             let types = [("f16", KvType::F16), ("bf16", KvType::Bf16), ("f32", KvType::F32), ("q8_0", KvType::Q8_0)];

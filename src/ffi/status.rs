@@ -24,6 +24,8 @@ pub const LOQUAT_CANCELLED: i32 = 4;
 pub const LOQUAT_BUFFER_TOO_SMALL: i32 = 5;
 /// There is nothing of that name or at that index. Outputs were not touched.
 pub const LOQUAT_NOT_FOUND: i32 = 6;
+/// Nothing is left to do: no session of the batch has work.
+pub const LOQUAT_IDLE: i32 = 7;
 
 /// An argument is outside its range, NULL where that is not allowed, not UTF-8 where text is asked, or the call makes no sense in
 /// the present state.
@@ -83,6 +85,7 @@ pub extern "C" fn loquat_status_name(status: loquat_status) -> *const c_char {
         LOQUAT_CANCELLED => c"LOQUAT_CANCELLED",
         LOQUAT_BUFFER_TOO_SMALL => c"LOQUAT_BUFFER_TOO_SMALL",
         LOQUAT_NOT_FOUND => c"LOQUAT_NOT_FOUND",
+        LOQUAT_IDLE => c"LOQUAT_IDLE",
         LOQUAT_INVALID_ARGUMENT => c"LOQUAT_INVALID_ARGUMENT",
         LOQUAT_INVALID_HANDLE => c"LOQUAT_INVALID_HANDLE",
         LOQUAT_IO => c"LOQUAT_IO",

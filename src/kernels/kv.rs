@@ -13,6 +13,7 @@
 
 pub mod prefix;
 pub(super) mod store;
+mod transfer;
 
 use std::sync::Arc;
 

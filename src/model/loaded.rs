@@ -3,7 +3,9 @@
 #![forbid(unsafe_code)]
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::base::{Error, MemoryCategory, Reservation, Result, SharedBytes};
 use crate::format::{Access, Metadata, ModelFile, TensorInfo};
@@ -41,6 +43,7 @@ struct Inner {
     tokenizer: Option<Tokenizer>,
     network: Option<Network>,
     prefixes: PrefixIndex,
+    fingerprint: OnceLock<u128>,
     _tables: Option<Reservation>,
     _count: ModelCount,
 }
@@ -96,6 +99,7 @@ impl Model {
             file,
             tokenizer,
             network,
+            fingerprint: OnceLock::new(),
             prefixes: PrefixIndex::new(options.prefix_cache),
             _tables: tables,
             _count: count,
@@ -167,6 +171,12 @@ impl Model {
         format!("{name}, {architecture}, {:.1} M parameters, {:.1} MB", parameters as f64 / 1e6, bytes as f64 / 1e6)
     }
 
+    /// A number by which two models that compute the same can be told from others: a hash of the numbers and names in the metadata, of the
+    /// tensors' names, types and shapes, and of some kilobytes of each tensor's data. Computed once, in a few milliseconds.
+    pub fn fingerprint(&self) -> u128 {
+        *self.0.fingerprint.get_or_init(|| fingerprint(&self.0.file))
+    }
+
     /// The pages that sessions of the model began with, for the next that begins alike.
     pub fn prefixes(&self) -> &PrefixIndex {
         &self.0.prefixes
@@ -179,6 +189,37 @@ impl Model {
     fn network(&self) -> Result<&Network> {
         self.0.network.as_ref().ok_or_else(|| Error::invalid_argument("the model was loaded with its vocabulary alone"))
     }
+}
+
+/// Bytes of a tensor's data that its part of the fingerprint is made from, at its beginning, middle and end.
+const FINGERPRINT_SAMPLE: usize = 1024;
+
+fn fingerprint(file: &ModelFile) -> u128 {
+    let mut hash = Xxh3::new();
+    let mut put = |bytes: &[u8]| {
+        hash.update(&(bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    for (key, value) in file.metadata.iter() {
+        // What a model is called, and the text of its vocabulary, decide nothing that a session keeps.
+        let value = match (value.number(), value.bytes()) {
+            (Some(number), _) => number.to_le_bytes().to_vec(),
+            (None, Some(text)) if !key.starts_with("general.") || key == "general.architecture" => text.to_vec(),
+            _ => continue,
+        };
+        put(key.as_bytes());
+        put(&value);
+    }
+    for tensor in &file.tensors {
+        put(tensor.name.as_bytes());
+        put(tensor.ty.name().as_bytes());
+        tensor.dims.iter().for_each(|dim| put(&dim.to_le_bytes()));
+        let (data, sample) = (&tensor.data[..], FINGERPRINT_SAMPLE.min(tensor.data.len()));
+        for start in [0, (data.len() - sample) / 2, data.len() - sample] {
+            put(&data[start..start + sample]);
+        }
+    }
+    hash.digest128()
 }
 
 /// The tokenizer of a file, `None` where it has none.

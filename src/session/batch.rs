@@ -1,9 +1,9 @@
 //! Many conversations in one pass: the weights are read once for all of them (continuous batching).
 //!
 //! A [`Batch`] owns the memory of the passes, not the sessions: each [`step`](Batch::step) is given those that take part, so that sessions
-//! come and go between any two steps. Sessions that generate have a column in every pass. The columns that are left are shared out
-//! evenly among the sessions with prompts to compute, few of them where somebody waits for a token, so that nobody waits for another's
-//! long prompt. A session whose next page another one is about to compute waits for that page instead of computing it too.
+//! come and go between any two steps. Sessions that generate have a column in every pass. The columns that are left go to prompts: first
+//! to short ones, then in equal shares to long ones, and few of them where somebody else waits for a token, so that nobody waits for
+//! another's long prompt. A session whose next page another one is about to compute waits for that page instead of computing it too.
 //!
 //! What comes out is what each session would say alone, to the bit.
 
@@ -28,7 +28,8 @@ pub struct BatchOptions {
     pub sessions: u32,
     /// Most tokens of a pass: more is faster on long prompts and takes more scratch memory.
     pub columns: u32,
-    /// Most prompt tokens of a pass in which another session generates: fewer let its token come earlier.
+    /// Most prompt tokens of a pass in which another session generates: fewer let its token come earlier. A prompt of up to as many is
+    /// a short one.
     pub prompt_share: u32,
 }
 
@@ -99,8 +100,9 @@ pub struct Batch {
     cursor: Cursor,
     /// Time of the pass so far.
     spent_ns: u64,
-    /// Room for a list that is made anew for each pass.
-    prompts: Vec<usize>,
+    /// The sessions that have a short prompt to compute, and a long one; made anew for each pass.
+    short: Vec<usize>,
+    long: Vec<usize>,
     /// The session that is asked first for the next pass, so that all have their turn.
     turn: usize,
     events: Vec<BatchEvent>,
@@ -136,7 +138,8 @@ impl Batch {
             parts: Vec::with_capacity(sessions),
             cursor: Cursor::default(),
             spent_ns: 0,
-            prompts: Vec::with_capacity(sessions),
+            short: Vec::with_capacity(sessions),
+            long: Vec::with_capacity(sessions),
             turn: 0,
             events: Vec::with_capacity(sessions),
         })
@@ -159,12 +162,7 @@ impl Batch {
         self.events.clear();
         for session in &mut *sessions {
             session.text.clear();
-            if !Model::is_same(&session.model, &self.model) {
-                return Err(Error::invalid_argument("a session of another model than the batch's"));
-            }
-            if session.options.all_logits {
-                return Err(Error::invalid_argument("a session that keeps all logits can't be part of a batch"));
-            }
+            self.check(session)?;
         }
         loop {
             if self.parts.is_empty() {
@@ -196,6 +194,20 @@ impl Batch {
                 return Ok(BatchStep::Pending);
             }
         }
+    }
+
+    /// Whether `session` can take part.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a session of another model or one that keeps all logits.
+    pub fn check(&self, session: &Session) -> Result<()> {
+        if !Model::is_same(&session.model, &self.model) {
+            return Err(Error::invalid_argument("a session of another model than the batch's"));
+        }
+        if session.options.all_logits {
+            return Err(Error::invalid_argument("a session that keeps all logits can't be part of a batch"));
+        }
+        Ok(())
     }
 
     /// What the last step brought, at most one event of a session.
@@ -277,44 +289,56 @@ impl Batch {
         (self.cursor, self.spent_ns) = (Cursor::default(), 0);
         let (count, most) = (sessions.len(), self.options.sessions as usize);
         let order = |turn: usize| (0..count).map(move |offset| (turn + offset) % count);
-        let mut prompts = 0;
+        let short = self.options.prompt_share as usize;
+        self.short.clear();
+        self.long.clear();
         for index in order(self.turn) {
             let session = &mut *sessions[index];
             if !session.wants_pass() {
                 continue;
             }
             session.reuse_prefix();
-            if session.missing() > 1 {
-                prompts += 1;
-            } else if self.parts.len() < most {
-                self.add(session, 1);
+            match session.missing() {
+                1 if self.parts.len() < most => _ = self.add(session, 1),
+                1 => {}
+                _ if self.is_awaited(sessions, index) => {}
+                missing if missing <= short => self.short.push(index),
+                _ => self.long.push(index),
             }
         }
+        // Short prompts are computed whole, one after the other; long ones share what is left, and have a quarter in any case.
         let generating = self.parts.len();
         let mut left = self.options.columns as usize - generating;
         if generating > 0 {
-            left = left.min(self.options.prompt_share as usize);
+            left = left.min(short);
         }
-        // Those whose prompts are part of the pass, by their places in `sessions`.
-        self.prompts.clear();
-        for index in order(self.turn) {
-            if self.parts.len() == most || left == 0 {
-                break;
+        let kept = if self.long.is_empty() { 0 } else { (short / 4).clamp(1, left) };
+        left -= kept;
+        for number in 0..self.short.len() {
+            let index = self.short[number];
+            if self.parts.len() < most && left > 0 {
+                left -= self.add(&mut sessions[index], left);
             }
-            if !sessions[index].wants_pass() || sessions[index].missing() <= 1 {
-                continue;
-            }
-            prompts -= 1;
-            let awaited = sessions[index].could_reuse_page()
-                && sessions[index]
-                    .next_page()
-                    .is_some_and(|page| self.prompts.iter().any(|&other| sessions[other].next_page() == Some(page)));
-            if !awaited {
-                left -= self.add(&mut sessions[index], (left / (prompts + 1)).max(1));
-                self.prompts.push(index);
+        }
+        left += kept;
+        if self.parts.len() > 0 {
+            left = left.min(short);
+        }
+        for number in 0..self.long.len() {
+            let index = self.long[number];
+            if self.parts.len() < most && left > 0 {
+                let share = left / (self.long.len() - number).min(most - self.parts.len());
+                left -= self.add(&mut sessions[index], share.max(1));
             }
         }
         self.turn = (self.turn + 1) % count.max(1);
+    }
+
+    /// Whether the next page of a session is one that another one, chosen before it, is about to compute.
+    fn is_awaited<S: DerefMut<Target = Session>>(&self, sessions: &[S], index: usize) -> bool {
+        let session = &sessions[index];
+        let mut chosen = self.short.iter().chain(&self.long);
+        session.could_reuse_page() && session.next_page().is_some_and(|page| chosen.any(|&other| sessions[other].next_page() == Some(page)))
     }
 
     /// Adds up to `most` tokens of a session to the pass; how many.

@@ -135,21 +135,21 @@ impl Session {
             && self.could_reuse_page()
         {
             let Some((id, page)) = self.model.prefixes().find(before, self.options.kv_type, tokens) else { return };
-            let (index, len) = (self.indexed.len(), self.cache.len() + PAGE);
-            self.cache.adopt(index, &[page], len);
+            let index = self.indexed.len();
+            self.cache.adopt(index, &[page], (index + 1) * PAGE);
             self.indexed.push(id);
         }
     }
 
     /// Whether the next page may come from elsewhere: the last token is computed in any case, since its logits are needed.
     pub(super) fn could_reuse_page(&self) -> bool {
-        self.cache.len() < self.prompt_end && self.missing() > PAGE
+        self.cache.len() < self.prompt_end && self.tokens.len() > (self.indexed.len() + 1) * PAGE
     }
 
-    /// The next page by its place in the prefix index, where the cache ends with a page that is in it.
+    /// The page that is computed next, or in part, by its place in the prefix index; where all pages before it are in the index.
     pub(super) fn next_page(&self) -> Option<(PrefixId, &[u32; PAGE])> {
-        let start = self.cache.len();
-        if !self.shares_prefix() || start != self.indexed.len() * PAGE {
+        let start = self.indexed.len() * PAGE;
+        if !self.shares_prefix() || self.cache.len() >= start + PAGE {
             return None;
         }
         Some((self.indexed.last().copied().unwrap_or(PrefixId::ROOT), self.tokens.get(start..)?.first_chunk()?))

@@ -6,6 +6,7 @@ mod batch;
 mod context;
 mod conversation;
 mod options;
+mod state;
 mod text;
 mod work;
 

@@ -87,6 +87,30 @@ impl TextStream {
         }
     }
 
+    /// What is decoded and not given out, and the bytes of an unfinished character: the state of the stream between two steps.
+    pub fn waiting(&self) -> (&[u8], &[u8]) {
+        (&self.held, self.detokenizer.as_ref().map_or(&[], |detokenizer| detokenizer.pending_bytes()))
+    }
+
+    /// Takes up the [`waiting`](Self::waiting) text of another stream, from untrusted bytes.
+    ///
+    /// # Errors
+    /// `InvalidFile` where it is none; nothing changes then.
+    pub fn take_up(&mut self, held: &[u8], pending: &[u8]) -> Result<()> {
+        let fits = held.len() <= MAX_STOP_BYTES && std::str::from_utf8(held).is_ok();
+        let taken = match &mut self.detokenizer {
+            Some(detokenizer) => fits && detokenizer.take_up(pending),
+            None => held.is_empty() && pending.is_empty(),
+        };
+        if !taken {
+            return Err(Error::invalid_file("text that can't be waiting for a stop string or the rest of a character"));
+        }
+        self.held.clear();
+        self.held.extend_from_slice(held);
+        self.out.clear();
+        Ok(())
+    }
+
     /// What the last step gave out: whole UTF-8 characters.
     pub fn text(&self) -> &[u8] {
         &self.out

@@ -58,6 +58,24 @@ impl Detokenizer {
         self.pending_len
     }
 
+    /// The bytes that wait for the rest of their character.
+    pub fn pending_bytes(&self) -> &[u8] {
+        &self.pending[..self.pending_len]
+    }
+
+    /// Takes up [`pending_bytes`](Self::pending_bytes) of another stream; false, and nothing changed, where they are not the beginning of
+    /// a character.
+    pub fn take_up(&mut self, pending: &[u8]) -> bool {
+        let begins =
+            pending.len() < 4 && std::str::from_utf8(pending).is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none());
+        if !pending.is_empty() && !begins {
+            return false;
+        }
+        self.pending[..pending.len()].copy_from_slice(pending);
+        self.pending_len = pending.len();
+        true
+    }
+
     fn feed(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) {
         while self.pending_len > 0 && !bytes.is_empty() {
             self.pending[self.pending_len] = bytes[0];

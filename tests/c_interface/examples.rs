@@ -197,8 +197,41 @@ fn errors_end_with_1_and_bad_usage_with_2() {
         assert!(stderr.contains(named) && stderr.starts_with(program), "{program} {arguments:?}: {stderr}");
         assert!(output.stdout.is_empty(), "{program} {arguments:?} printed to stdout");
     }
-    for program in ["generate", "tokenize", "bench_stats"] {
+    for program in ["generate", "tokenize", "bench_stats", "village", "game_loop"] {
         let help = output_of(program, &["--help"]).unwrap();
         assert!(help.starts_with("Usage: ") && help.contains("-m MODEL"));
+    }
+}
+
+#[test]
+fn bench_stats_measures_a_batch() {
+    let Some(text) = output_of("bench_stats", &["--sequences", "3", "-n", "5", "-r", "2", "-d", "4", "--json"]) else { return };
+    let json: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((json["sequences"].as_u64(), json["batch_decode_tok_s"]["n"].as_u64()), (Some(3), Some(2)));
+    assert!(json["batch_decode_tok_s"]["median"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn everybody_in_the_village_answers_as_if_alone() {
+    let Some(twelve) = output_of("village", &["-n", "12"]) else { return };
+    let lines: Vec<&str> = twelve.lines().collect();
+    assert_eq!(lines.len(), 12, "{twelve}");
+    assert!(lines[0].starts_with("the baker: ") && lines.iter().all(|line| line.split_once(": ").unwrap().1.len() > 10), "{twelve}");
+    let two = output_of("village", &["-n", "12", "--people", "2", "-t", "1"]).unwrap();
+    assert_eq!(two.lines().collect::<Vec<_>>(), lines[..2]);
+}
+
+#[test]
+fn the_game_loop_shows_what_the_model_says_and_takes() {
+    let arguments = ["-n", "8", "--frames", "40", "--work", "1", "--budget", "5", "--json"];
+    let Some(text) = output_of("game_loop", &arguments) else { return };
+    let json: Value = serde_json::from_str(&text).unwrap();
+    let frames = json["with"]["frames"].as_u64().unwrap();
+    assert!((9..=40).contains(&frames) && json["without"]["frames"] == 40, "{text}");
+    assert_eq!(json["tokens"], 8);
+    let goldens = goldens();
+    let prompt = &goldens["prompts"].as_array().unwrap().iter().find(|prompt| prompt["text"] == "One misty morning,");
+    if let Some(prompt) = prompt {
+        assert!(prompt["greedy_text"].as_str().unwrap().starts_with(json["text"].as_str().unwrap()), "{text}");
     }
 }

@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 use std::mem::offset_of;
 
+use loquat::ffi::batch::loquat_batch_event;
 use loquat::ffi::metrics::{loquat_latency, loquat_runtime_metrics, loquat_session_metrics};
-use loquat::ffi::model::loquat_model_info;
+use loquat::ffi::model::{loquat_model_info, loquat_prefix_cache};
 use loquat::ffi::runtime::loquat_memory;
 use loquat::ffi::session::loquat_event;
 use loquat::ffi::tensors::loquat_tensor;
@@ -60,8 +61,26 @@ pub fn in_rust() -> String {
             tensor_bytes
         }
     );
+    layout!(text, loquat_prefix_cache { struct_size, reserved, bytes, limit, reused_tokens, pages, evicted_pages });
     layout!(text, loquat_tensor { struct_size, tensor_type, dimensions, reserved, size, offset, bytes });
     layout!(text, loquat_event { struct_size, token, text, text_length, reason, position, progress, reserved });
+    layout!(
+        text,
+        loquat_batch_event {
+            struct_size,
+            status,
+            session,
+            user_data,
+            text,
+            text_length,
+            message,
+            message_length,
+            token,
+            reason,
+            position,
+            reserved
+        }
+    );
     layout!(
         text,
         loquat_session_metrics {

@@ -95,6 +95,20 @@ fn deadlines_stop_and_resume_without_loss() {
 }
 
 #[test]
+fn a_deadline_that_is_over_lets_a_run_get_on_all_the_same() {
+    for threads in [1, 3] {
+        let (pool, job, mut lane, mut cursor) = (Pool::new(threads).unwrap(), Counting::new(&[3, 40, 1]), lane(), Cursor::default());
+        let past = Instant::now();
+        let mut runs = 0;
+        while pool.run(&mut lane, &job, &mut cursor, Budget::Until(past)).unwrap() == Outcome::Stopped {
+            runs += 1;
+            assert!(lane.items_done() >= runs);
+        }
+        job.assert_each_item_ran(1);
+    }
+}
+
+#[test]
 fn cancel_stops_before_the_next_item() {
     let pool = Pool::new(2).unwrap();
     let cancel = Arc::new(AtomicBool::new(true));
