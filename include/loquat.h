@@ -1216,6 +1216,55 @@ loquat_status loquat_session_position(const loquat_session *session,
  */
 LOQUAT_MUST_USE loquat_status loquat_session_fork(loquat_session *session, loquat_session **fork, loquat_error **error);
 
+/**
+ * Writes into `buffer` all that another session of the same model needs to go on as this one would, to the bit: tokens, key/value cache,
+ * random numbers, the text in flight; with a checksum. The options are not part of it.
+ *
+ * LOQUAT_BUFFER_TOO_SMALL with the length that is needed (ask with (NULL, 0); it stays right until the next call that changes the session).
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_session_save(loquat_session *session,
+                                  uint8_t *buffer,
+                                  size_t capacity,
+                                  size_t *length,
+                                  loquat_error **error);
+
+/**
+ * As loquat_session_save, into the file at `path` (UTF-8). The file is there in whole afterwards, or as it was before.
+ *
+ * LOQUAT_IO.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_session_save_file(loquat_session *session,
+                                       const char *path,
+                                       size_t path_length,
+                                       loquat_error **error);
+
+/**
+ * Takes up a state that loquat_session_save wrote, in place of all that is in the session. The session is one of the same model, made with
+ * the same sampler settings and type of cache, and with room for the tokens; threads, batch and the rest may differ. The bytes may
+ * come from anyone: what is damaged or does not fit is refused, and nothing changes.
+ *
+ * LOQUAT_INVALID_FILE (damaged, of another model, another type of cache, another sampler), LOQUAT_UNSUPPORTED (of a newer version),
+ * LOQUAT_CONTEXT_FULL (more tokens than fit), LOQUAT_OUT_OF_MEMORY.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_session_restore(loquat_session *session,
+                                     const uint8_t *state,
+                                     size_t length,
+                                     loquat_error **error);
+
+/**
+ * As loquat_session_restore, from the file at `path` (UTF-8).
+ *
+ * LOQUAT_IO too.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_session_restore_file(loquat_session *session,
+                                          const char *path,
+                                          size_t path_length,
+                                          loquat_error **error);
+
 /** Forgets all tokens, and puts the sampler back to its seed. The session is then as new. */
 LOQUAT_MUST_USE loquat_status loquat_session_reset(loquat_session *session, loquat_error **error);
 

@@ -90,6 +90,19 @@ impl<T: Plain> Buffer<T> {
         Ok(Self { start, capacity, needed })
     }
 
+    /// Gives `length`, and has `write` fill so many elements where there is room for them.
+    pub(super) fn fill_with(self, length: usize, write: impl FnOnce(&mut [T]) -> Result<(), Failure>) -> Outcome {
+        if length <= self.capacity && length > 0 {
+            // SAFETY: the caller promised in new() that so many elements are writable; T is Plain, so any bytes there are values.
+            write(unsafe { std::slice::from_raw_parts_mut(self.start, length) })?;
+        }
+        if !self.needed.is_null() {
+            // SAFETY: not NULL, aligned, and writable as promised in new().
+            unsafe { self.needed.write(length) }
+        }
+        Ok(if length > self.capacity { LOQUAT_BUFFER_TOO_SMALL } else { LOQUAT_OK })
+    }
+
     /// Copies `content` and gives its length, or gives only the length where there is no room.
     pub(super) fn fill(self, content: &[T]) -> Outcome {
         if !self.needed.is_null() {

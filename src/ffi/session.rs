@@ -3,6 +3,7 @@
 //! One conversation with a model: its context, its key/value cache, its sampler. Append a prompt, then step until the turn is over.
 
 use std::ffi::c_char;
+use std::path::Path;
 
 use crate::metrics::SessionMetrics;
 use crate::session::{CancelHandle, DoneReason, Session, SessionOptions, Step};
@@ -339,6 +340,96 @@ pub unsafe extern "C" fn loquat_session_fork(
                 let anytime = Anytime { cancel: fork.cancel_handle(), metrics: fork.metrics() };
                 Ok((fork, anytime))
             })
+        })
+    }
+}
+
+/// Writes into `buffer` all that another session of the same model needs to go on as this one would, to the bit: tokens, key/value cache,
+/// random numbers, the text in flight; with a checksum. The options are not part of it.
+///
+/// LOQUAT_BUFFER_TOO_SMALL with the length that is needed (ask with (NULL, 0); it stays right until the next call that changes the session).
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn loquat_session_save(
+    session: *mut loquat_session,
+    buffer: *mut u8,
+    capacity: usize,
+    length: *mut usize,
+    error: *mut *mut loquat_error,
+) -> loquat_status {
+    // SAFETY: as above.
+    unsafe {
+        call(error, || {
+            let out = Buffer::new(buffer, capacity, length, "buffer")?;
+            let mut session = handle::exclusive(session)?;
+            let needed = usize::try_from(session.state_bytes()?).map_err(|_| Failure::argument("the state passes the address space"))?;
+            out.fill_with(needed, |mut buffer| Ok(session.save(&mut buffer)?))
+        })
+    }
+}
+
+/// As loquat_session_save, into the file at `path` (UTF-8). The file is there in whole afterwards, or as it was before.
+///
+/// LOQUAT_IO.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn loquat_session_save_file(
+    session: *mut loquat_session,
+    path: *const c_char,
+    path_length: usize,
+    error: *mut *mut loquat_error,
+) -> loquat_status {
+    // SAFETY: as above.
+    unsafe {
+        call(error, || {
+            let path = buffer::text(path, path_length, "path")?;
+            handle::exclusive(session)?.save_file(Path::new(path))?;
+            Ok(LOQUAT_OK)
+        })
+    }
+}
+
+/// Takes up a state that loquat_session_save wrote, in place of all that is in the session. The session is one of the same model, made with
+/// the same sampler settings and type of cache, and with room for the tokens; threads, batch and the rest may differ. The bytes may
+/// come from anyone: what is damaged or does not fit is refused, and nothing changes.
+///
+/// LOQUAT_INVALID_FILE (damaged, of another model, another type of cache, another sampler), LOQUAT_UNSUPPORTED (of a newer version),
+/// LOQUAT_CONTEXT_FULL (more tokens than fit), LOQUAT_OUT_OF_MEMORY.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn loquat_session_restore(
+    session: *mut loquat_session,
+    state: *const u8,
+    length: usize,
+    error: *mut *mut loquat_error,
+) -> loquat_status {
+    // SAFETY: as above.
+    unsafe {
+        call(error, || {
+            let state = buffer::slice(state, length, "state")?;
+            handle::exclusive(session)?.restore(state)?;
+            Ok(LOQUAT_OK)
+        })
+    }
+}
+
+/// As loquat_session_restore, from the file at `path` (UTF-8).
+///
+/// LOQUAT_IO too.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn loquat_session_restore_file(
+    session: *mut loquat_session,
+    path: *const c_char,
+    path_length: usize,
+    error: *mut *mut loquat_error,
+) -> loquat_status {
+    // SAFETY: as above.
+    unsafe {
+        call(error, || {
+            let path = buffer::text(path, path_length, "path")?;
+            handle::exclusive(session)?.restore_file(Path::new(path))?;
+            Ok(LOQUAT_OK)
         })
     }
 }

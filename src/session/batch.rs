@@ -321,7 +321,7 @@ impl Batch {
             }
         }
         left += kept;
-        if self.parts.len() > 0 {
+        if !self.parts.is_empty() {
             left = left.min(short);
         }
         for number in 0..self.long.len() {

@@ -16,7 +16,9 @@
 //!
 //! A pass in progress is not part of a state: it begins again.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::path::Path;
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
@@ -99,6 +101,49 @@ impl Session {
         self.end_shift()?;
         let small = self.small_sections()?;
         self.write(small, out).map_err(|error| Error::io("save a session", &error))
+    }
+
+    /// Saves into a file, which is there in whole or as it was before: the state is written beside it and takes its place at the end.
+    ///
+    /// # Errors
+    /// As for [`save`](Self::save), with the path.
+    pub fn save_file(&mut self, path: &Path) -> Result<()> {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(".part");
+        let beside = Path::new(&beside);
+        let failed = |error: io::Error| Error::io(format!("save a session to {}", path.display()), &error);
+        let mut file = BufWriter::with_capacity(1 << 18, File::create(beside).map_err(failed)?);
+        let written = self.save(&mut file).and_then(|()| {
+            let file = file.into_inner().map_err(|error| failed(error.into_error()))?;
+            file.sync_all().and_then(|()| std::fs::rename(beside, path)).map_err(failed)
+        });
+        if written.is_err() {
+            // What is wrong has been said; that the remains can't be removed either adds nothing.
+            let _ = std::fs::remove_file(beside);
+        }
+        written
+    }
+
+    /// Restores from a file. A file larger than any state of this session is refused before it is read.
+    ///
+    /// # Errors
+    /// As for [`restore`](Self::restore), and `Io`.
+    pub fn restore_file(&mut self, path: &Path) -> Result<()> {
+        let failed = |error: io::Error| Error::io(format!("restore a session from {}", path.display()), &error);
+        let mut file = File::open(path).map_err(failed)?;
+        let size = file.metadata().map_err(failed)?.len();
+        let capacity = self.cache.capacity();
+        // Eight bytes a position for its token and its place in a penalty window; the rest is kilobytes.
+        let most = (self.cache.transfer_bytes(capacity) + 8 * capacity + 4 * self.model.vocab_size()? + (16 << 20)) as u64;
+        if size > most {
+            return Err(Error::invalid_file(format!("{}: {size} bytes, a state of this session has {most} at most", path.display())));
+        }
+        let mut bytes = Vec::new();
+        let room = bytes.try_reserve_exact(size as usize + 1);
+        room.map_err(|_| Error::out_of_memory(format!("{size} bytes of a saved session")))?;
+        // No more than there was room for, should the file grow meanwhile.
+        Read::take(&mut file, size + 1).read_to_end(&mut bytes).map_err(failed)?;
+        self.restore(&bytes).map_err(|error| error.at(path.display().to_string()))
     }
 
     fn write(&self, small: Small, out: &mut dyn Write) -> io::Result<()> {

@@ -1,4 +1,4 @@
-/* Sessions in a batch: the tokens of each alone, joining and leaving, freeing in every order, forks, shifts, a shared beginning. */
+/* Sessions in a batch: the tokens of each alone, joining and leaving, freeing in every order, forks, shifts, saved states. */
 #include <pthread.h>
 
 #include "check.h"
@@ -159,6 +159,47 @@ static void shifts(void) {
     loquat_model_free(model);
 }
 
+/* A saved session goes on in another one; what does not fit is refused. */
+static void states(void) {
+    loquat_model *model = model_of();
+    loquat_session *session = session_of(model, 64, GOLDEN_LENGTH), *other = session_of(model, 64, GOLDEN_LENGTH);
+    loquat_session *small = session_of(model, 14, 1);
+    loquat_event event = {.struct_size = sizeof event};
+    size_t length = 0, again = 0;
+    for (size_t i = 0; i < 6; i++) {
+        EXPECT(LOQUAT_TOKEN, loquat_session_step(session, UINT64_MAX, &event, NULL));
+    }
+    EXPECT(LOQUAT_BUFFER_TOO_SMALL, loquat_session_save(session, NULL, 0, &length, NULL));
+    uint8_t *state = malloc(length + 1);
+    state[length] = 77;
+    EXPECT(LOQUAT_BUFFER_TOO_SMALL, loquat_session_save(session, state, length - 1, &again, NULL));
+    CHECK(again == length);
+    EXPECT(LOQUAT_OK, loquat_session_save(session, state, length, &again, NULL));
+    CHECK(again == length && state[length] == 77);
+    loquat_session_free(session);
+    EXPECT(LOQUAT_CONTEXT_FULL, loquat_session_restore(small, state, length, NULL));
+    EXPECT(LOQUAT_INVALID_FILE, loquat_session_restore(other, state, length - 1, NULL));
+    EXPECT(LOQUAT_INVALID_FILE, loquat_session_restore(other, NULL, 0, NULL));
+    EXPECT(LOQUAT_OK, loquat_session_restore(other, state, length, NULL));
+    for (size_t i = 6; i < GOLDEN_LENGTH; i++) {
+        EXPECT(LOQUAT_TOKEN, loquat_session_step(other, UINT64_MAX, &event, NULL));
+        CHECK(event.token == GOLDEN[i]);
+        if (i == 8) {
+            const char *path = "batch-test.state", *nowhere = "no-such-folder/x";
+            EXPECT(LOQUAT_OK, loquat_session_save_file(other, path, strlen(path), NULL));
+            EXPECT(LOQUAT_OK, loquat_session_reset(other, NULL));
+            EXPECT(LOQUAT_OK, loquat_session_restore_file(other, path, strlen(path), NULL));
+            EXPECT(LOQUAT_IO, loquat_session_save_file(other, nowhere, strlen(nowhere), NULL));
+            EXPECT(LOQUAT_IO, loquat_session_restore_file(other, nowhere, strlen(nowhere), NULL));
+            remove(path);
+        }
+    }
+    free(state);
+    loquat_session_free(small);
+    loquat_session_free(other);
+    loquat_model_free(model);
+}
+
 int main(void) {
     const char *how = getenv("LOQUAT_TEST_CHECK");
     together(UINT64_MAX);
@@ -169,5 +210,6 @@ int main(void) {
     strangers_and_options();
     forks();
     shifts();
+    states();
     return 0;
 }
