@@ -37,6 +37,11 @@ impl Condvar {
         self.0.wait(guard).unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Wakes one that waits, if any does.
+    pub fn notify_one(&self) {
+        self.0.notify_one();
+    }
+
     /// Wakes all that wait.
     pub fn notify_all(&self) {
         self.0.notify_all();

@@ -11,6 +11,7 @@ mod call;
 pub mod chat;
 pub mod error;
 mod handle;
+pub mod host;
 pub mod metadata;
 pub mod metrics;
 pub mod model;
