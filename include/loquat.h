@@ -993,6 +993,15 @@ loquat_status loquat_session_options_set_kv_type(loquat_session_options *options
                                                  loquat_error **error);
 
 /**
+ * The most threads of the runtime that work on a step of the session, the one that calls loquat_session_step included; 0 (the default) for all.
+ * Leaves the others to other sessions. It changes speed, not results.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_session_options_set_threads(loquat_session_options *options,
+                                                 uint32_t threads,
+                                                 loquat_error **error);
+
+/**
  * Divides the logits before the draw: below 1 sharper, above 1 flatter, 0 (the default) always the most probable token, whatever the
  * three settings below. Finite, at least 0.
  */
@@ -1072,7 +1081,7 @@ loquat_status loquat_session_options_set_all_logits(loquat_session_options *opti
 /**
  * Sets an option by name, for configuration files and for what has no function of its own.
  *
- * "context", "batch", "kv_type" ("f16", "bf16", "f32", "q8_0"), "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty",
+ * "context", "batch", "kv_type" ("f16", "bf16", "f32", "q8_0"), "threads", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty",
  * "frequency_penalty", "penalty_window", "seed", "max_tokens", "stop" (adds one), "ignore_end", "show_special", "all_logits".
  * LOQUAT_UNKNOWN_OPTION for another key.
  */

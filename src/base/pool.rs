@@ -103,14 +103,11 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// A lane whose runs stop when `cancel` becomes true.
-    pub fn new(cancel: Arc<AtomicBool>) -> Self {
-        Self { run: Arc::new(Run::new(cancel)), most_threads: usize::MAX }
-    }
-
-    /// Has later runs worked on by `threads` threads at most, the calling one included. At least 1; the number of the pool holds as well.
-    pub fn set_most_threads(&mut self, threads: usize) {
-        self.most_threads = threads.max(1);
+    /// A lane whose runs stop when `cancel` becomes true, and which are worked on by `threads` threads at most, the calling one included; 0
+    /// for all of the pool.
+    pub fn new(cancel: Arc<AtomicBool>, threads: usize) -> Self {
+        let most_threads = if threads == 0 { usize::MAX } else { threads };
+        Self { run: Arc::new(Run::new(cancel)), most_threads }
     }
 
     /// Items that have run through this lane since it was made.

@@ -14,6 +14,8 @@ pub struct SessionOptions {
     pub batch: u32,
     /// Element type of the KV cache.
     pub kv_type: KvType,
+    /// Most threads that work on a step, the calling one included; 0 for all of the runtime. Changes speed, not results.
+    pub threads: u32,
     /// The sampler chain.
     pub sampler: SamplerConfig,
     /// Keep the logits of every position of the last pass, not of the last position alone. Takes `batch · vocabulary` floats.
@@ -34,6 +36,7 @@ impl Default for SessionOptions {
             context: 0,
             batch: 512,
             kv_type: KvType::F16,
+            threads: 0,
             sampler: SamplerConfig::greedy(),
             all_logits: false,
             max_tokens: None,
