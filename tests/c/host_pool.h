@@ -79,6 +79,9 @@ static void pool_for(void *user_data, uint32_t count, loquat_body_fn body, void 
     enum manner manner = pool->manner;
     unsigned left = count;
     if (manner <= QUEUED) {
+        if (manner == QUEUED && pool->end - pool->begin > QUEUE - 64) {
+            count = 0; /* a host that is busy may leave it all to the thread that steps */
+        }
         for (uint32_t i = 0; i < count; i++) {
             CHECK(pool->end - pool->begin < QUEUE);
             struct item item = {body, context, i, manner == QUEUED ? NULL : &left};

@@ -360,3 +360,49 @@ fn a_panic_of_the_start_hook_is_an_error_and_leaves_no_thread() {
     assert!(error.message().contains("start hook"));
     assert_eq!(Arc::strong_count(&alive), 1, "a thread that has ended holds the hook no more");
 }
+
+/// Numbers in plain memory: each operation replaces each by the sum of its two neighbours in the one before.
+struct Triangle {
+    rows: [std::cell::UnsafeCell<Vec<u32>>; 2],
+    ops: usize,
+}
+
+// SAFETY: an item writes its own number in one row and reads the other, which only earlier operations have written.
+unsafe impl Sync for Triangle {}
+
+impl Sequence for Triangle {
+    fn len(&self) -> usize {
+        self.ops
+    }
+    fn items(&self, _op: usize) -> u32 {
+        8
+    }
+    fn claims_ahead(&self, op: usize) -> bool {
+        op % 3 == 1
+    }
+    unsafe fn run(&self, op: usize, item: u32, _next: Option<u32>, _worker: usize) {
+        let item = item as usize;
+        // SAFETY: nobody else touches the number that is written, nobody writes those that are read.
+        unsafe {
+            let from = (*self.rows[op % 2].get()).as_ptr();
+            let sum = (*from.add(item)).wrapping_add(*from.add((item + 1) % 8));
+            (*self.rows[(op + 1) % 2].get()).as_mut_ptr().add(item).write(sum);
+        }
+    }
+}
+
+#[test]
+fn an_operation_sees_what_the_one_before_wrote() {
+    let host = Host { manner: Manner::Together, calls: Arc::default(), late: Arc::default() };
+    let pools = [1, 3].map(|threads| Pool::new(threads, &ThreadHooks::default()).unwrap()).into_iter();
+    let results = pools.chain([Pool::on_host(3, Arc::new(host)).unwrap()]).map(|pool| {
+        let mut lane = lane();
+        let job = Triangle { rows: [vec![1, 2, 3, 4, 5, 6, 7, 8], vec![0; 8]].map(Into::into), ops: 500 };
+        let mut cursor = Cursor::default();
+        let budget = || Budget::Until(Instant::now() + Duration::from_micros(50));
+        while pool.run(&mut lane, &job, &mut cursor, budget()).unwrap() == Outcome::Stopped {}
+        job.rows.map(|row| row.into_inner())
+    });
+    let results: Vec<_> = results.collect();
+    assert!(results.iter().all(|result| *result == results[0]), "{results:?}");
+}
