@@ -370,8 +370,9 @@ typedef void (*loquat_dealloc_fn)(void *user_data, void *block, size_t size, siz
  *
  * What may go wrong: nothing but speed. The thread that steps does what is left, also where bodies are not called at all, or fewer of them. A
  * body that is called when the step is over returns at once, so `parallel_for` may also return without waiting, as a queue of jobs does:
- * the thread that steps works meanwhile, and bodies come when they come. But each call of a body must have returned before the session
- * that was stepped is freed.
+ * the thread that steps works meanwhile, and bodies come when they come. Do that where your threads may be busy for long: a `parallel_for`
+ * that waits for its last body to begin makes the step wait, whatever its budget. But each call of a body must have returned before
+ * the session that was stepped is freed.
  *
  * `parallel_for` must not call the library for the session that is stepped (LOQUAT_BUSY), throw an exception or jump out. Bodies throw
  * nothing; an internal error in one is the step's LOQUAT_INTERNAL. A body needs 64 KiB of stack, and computes in the standard

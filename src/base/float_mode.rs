@@ -62,8 +62,8 @@ mod control {
     use std::arch::asm;
 
     pub type Word = u64;
-    /// Alternative half precision, default NaN, flush to zero (also of half precision), rounding, traps.
-    pub const CONTROL: Word = 0x07c8_9f07;
+    /// Alternative half precision, default NaN, flush to zero (also of half precision), rounding, traps, other ways of bfloat16 and NaN.
+    pub const CONTROL: Word = 0x07c8_bf07;
     pub const STANDARD: Word = 0;
 
     pub fn read() -> Word {

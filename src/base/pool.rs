@@ -103,11 +103,15 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// A lane whose runs stop when `cancel` becomes true, and which are worked on by `threads` threads at most, the calling one included; 0
-    /// for all of the pool.
-    pub fn new(cancel: Arc<AtomicBool>, threads: usize) -> Self {
-        let most_threads = if threads == 0 { usize::MAX } else { threads };
-        Self { run: Arc::new(Run::new(cancel)), most_threads }
+    /// A lane whose runs stop when `cancel` becomes true.
+    pub fn new(cancel: Arc<AtomicBool>) -> Self {
+        Self { run: Arc::new(Run::new(cancel)), most_threads: usize::MAX }
+    }
+
+    /// The same, its runs worked on by `threads` threads at most, the calling one included; 0 for all of the pool.
+    #[must_use]
+    pub fn with_threads(self, threads: usize) -> Self {
+        Self { most_threads: if threads == 0 { usize::MAX } else { threads }, ..self }
     }
 
     /// Items that have run through this lane since it was made.

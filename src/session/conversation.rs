@@ -137,7 +137,7 @@ impl Session {
             model: model.clone(),
             arena,
             cache,
-            lane: Lane::new(Arc::clone(&cancel.0), options.threads as usize),
+            lane: Lane::new(Arc::clone(&cancel.0)).with_threads(options.threads as usize),
             cancel,
             tokens,
             prompt_end: 0,

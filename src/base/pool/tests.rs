@@ -59,7 +59,7 @@ fn lane() -> Lane {
 }
 
 fn lane_of(threads: usize) -> Lane {
-    Lane::new(Arc::new(AtomicBool::new(false)), threads)
+    Lane::new(Arc::new(AtomicBool::new(false))).with_threads(threads)
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn deadlines_stop_and_resume_without_loss() {
 fn cancel_stops_before_the_next_item() {
     let pool = Pool::new(2, &ThreadHooks::default()).unwrap();
     let cancel = Arc::new(AtomicBool::new(true));
-    let mut lane = Lane::new(Arc::clone(&cancel), 0);
+    let mut lane = Lane::new(Arc::clone(&cancel));
     let mut cursor = Cursor::default();
     let job = Counting::new(&[5, 5]);
     assert_eq!(pool.run(&mut lane, &job, &mut cursor, Budget::Unlimited).unwrap(), Outcome::Stopped);
