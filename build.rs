@@ -12,6 +12,7 @@ const SECTIONS: &[&str] = &[
     "status",
     "error",
     "runtime",
+    "host",
     "model",
     "metadata",
     "tensors",

@@ -331,6 +331,110 @@ loquat_status loquat_runtime_get_memory(const loquat_runtime *runtime,
                                         loquat_error **error);
 
 /* ===========================================================================
+ * The host's threads and memory
+ *
+ * For hosts with a job system or an allocator of their own: threads that work on steps, a say in the threads that the library
+ * starts, and large blocks of memory. All of it is chosen when a runtime is made.
+ * ======================================================================== */
+
+/** What the library has the host's threads do: its part of a step. `context` and `index` are passed on as they came. */
+typedef void (*loquat_body_fn)(void *context, uint32_t index);
+
+/**
+ * Calls `body(context, index)` once for each index below `count`, on several of the host's threads at once as far as it can, and returns
+ * when those calls have returned. The calling thread may make some of the calls. See loquat_runtime_options_set_parallel_for.
+ */
+typedef void (*loquat_parallel_for_fn)(void *user_data, uint32_t count, loquat_body_fn body, void *context);
+
+/** Called on a worker thread of the library. `index` is the number of the worker among those of its runtime, from 1 on. */
+typedef void (*loquat_thread_fn)(void *user_data, uint32_t index);
+
+/**
+ * Gives a block of `size` bytes at an address that is a multiple of `alignment`, or NULL where there is none. `size` is not 0, `alignment` a
+ * power of two.
+ */
+typedef void *(*loquat_alloc_fn)(void *user_data, size_t size, size_t alignment);
+
+/** Takes back a block that the loquat_alloc_fn gave for this `size` and `alignment`. */
+typedef void (*loquat_dealloc_fn)(void *user_data, void *block, size_t size, size_t alignment);
+
+/**
+ * Has steps worked on by threads of the host: a job system, a thread pool. The runtime starts no threads then. NULL (the default) for threads of
+ * the runtime. loquat_runtime_options_set_threads says how many threads are to work at once, the one that calls loquat_session_step
+ * included; with 1 `parallel_for` is never called. The results are the same, bit for bit, whoever computes them.
+ *
+ * When: each step calls it once or a few times, on the thread that steps; several threads at once where several step at once. `count` is the
+ * number of threads, or the session's own limit where that is lower.
+ *
+ * What a body does: it takes one small piece of the step's work after the other, and returns when there is none left or the step is to
+ * stop (budget used up, cancelled), at most one piece later. While all pieces that can be done are in other threads' hands it waits for
+ * them, awake and yielding the processor: it blocks on nothing, and it never waits for a body to *begin*. So bodies may run at the same time,
+ * one after the other on one thread, or nested in other work of a job system, and all of them end.
+ *
+ * What may go wrong: nothing but speed. The thread that steps does what is left, also where bodies are not called at all, or fewer of them. A
+ * body that is called when the step is over returns at once, so `parallel_for` may also return without waiting, as a queue of jobs does:
+ * the thread that steps works meanwhile, and bodies come when they come. Do that where your threads may be busy for long: a `parallel_for`
+ * that waits for its last body to begin makes the step wait, whatever its budget. But each call of a body must have returned before
+ * the session that was stepped is freed.
+ *
+ * `parallel_for` must not call the library for the session that is stepped (LOQUAT_BUSY), throw an exception or jump out. Bodies throw
+ * nothing; an internal error in one is the step's LOQUAT_INTERNAL. A body needs 64 KiB of stack, and computes in the standard
+ * floating-point mode (it puts the thread's own back).
+ *
+ * Lent: `user_data` must live until the runtime and everything that was made with it is freed.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_runtime_options_set_parallel_for(loquat_runtime_options *options,
+                                                      loquat_parallel_for_fn parallel_for,
+                                                      void *user_data,
+                                                      loquat_error **error);
+
+/**
+ * Has each worker thread of the runtime call `start` before it does anything else, and `end` when it has nothing more to do: to name it, to give
+ * it a priority or processors, to register it with a profiler. Either may be NULL. Without them threads are called "loquat-1" and so on.
+ *
+ * loquat_runtime_new returns after all calls of `start` have returned. `end` is called within the call that frees the last object of
+ * the runtime. Both may run on several threads at once. They must not call the library, throw an exception or end the thread.
+ *
+ * Lent: `user_data` must live until the runtime and everything that was made with it is freed.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_runtime_options_set_thread_hooks(loquat_runtime_options *options,
+                                                      loquat_thread_fn start,
+                                                      loquat_thread_fn end,
+                                                      void *user_data,
+                                                      loquat_error **error);
+
+/**
+ * Has large blocks of memory come from the host: key/value caches, working memory of sessions, model files that are read
+ * (LOQUAT_ACCESS_READ), tables of samplers. Small things (names, lists, tokenizer tables) and mapped files do not. NULL and NULL (the default)
+ * for the system's memory. The memory limit counts blocks of either kind.
+ *
+ * `alloc` may refuse: the call that needs the block then returns LOQUAT_OUT_OF_MEMORY, holds none of what it took, and has changed nothing. A
+ * block that is not aligned is given back, and the call returns LOQUAT_INVALID_ARGUMENT. `zeroed`: 1 if the blocks are filled with
+ * zeros, 0 if the library is to fill them. Steps ask for no blocks. Each block is given back, to `dealloc`, at the latest when the last
+ * object of the runtime is freed.
+ *
+ * Both are called on any thread that calls the library, on several at once. They must not call the library, throw an exception or jump out.
+ *
+ * Lent: `user_data` must live until the runtime and everything that was made with it is freed.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_runtime_options_set_allocator(loquat_runtime_options *options,
+                                                   loquat_alloc_fn alloc,
+                                                   loquat_dealloc_fn dealloc,
+                                                   uint32_t zeroed,
+                                                   void *user_data,
+                                                   loquat_error **error);
+
+/**
+ * Gives back memory that is kept in case it is needed again, and asks the C library to return free pages of the process to the system
+ * (where it is glibc). Nothing that a model or session needs goes away. Stores in `*bytes` how much of the runtime's own memory was given
+ * back; `bytes` may be NULL. May take milliseconds. Any thread, also while sessions step.
+ */
+LOQUAT_MUST_USE loquat_status loquat_runtime_trim(const loquat_runtime *runtime, uint64_t *bytes, loquat_error **error);
+
+/* ===========================================================================
  * Model
  *
  * A model file in memory: weights, tokenizer, metadata. Immutable, and shared by any number of sessions.
@@ -964,6 +1068,15 @@ loquat_status loquat_session_options_set_kv_type(loquat_session_options *options
                                                  loquat_error **error);
 
 /**
+ * The most threads of the runtime that work on a step of the session, the one that calls loquat_session_step included; 0 (the default) for all.
+ * Leaves the others to other sessions. It changes speed, not results.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_session_options_set_threads(loquat_session_options *options,
+                                                 uint32_t threads,
+                                                 loquat_error **error);
+
+/**
  * Divides the logits before the draw: below 1 sharper, above 1 flatter, 0 (the default) always the most probable token, whatever the
  * three settings below. Finite, at least 0.
  */
@@ -1043,7 +1156,8 @@ loquat_status loquat_session_options_set_all_logits(loquat_session_options *opti
 /**
  * Sets an option by name, for configuration files and for what has no function of its own.
  *
- * "context", "reserve", "context_policy" ("stop", "shift"), "keep" (with "shift"), "prefix_reuse", "batch", "kv_type" ("f16", "bf16", "f32", "q8_0"), "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty",
+ * "context", "reserve", "context_policy" ("stop", "shift"), "keep" (with "shift"), "prefix_reuse", "batch", "threads", "kv_type" ("f16",
+ * "bf16", "f32", "q8_0"), "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty",
  * "frequency_penalty", "penalty_window", "seed", "max_tokens", "stop" (adds one), "ignore_end", "show_special", "all_logits".
  * LOQUAT_UNKNOWN_OPTION for another key.
  */

@@ -142,3 +142,37 @@ fn a_neighbour_changes_no_bit() {
         assert!(beside.iter().all(|bits| *bits == alone));
     });
 }
+
+/// Processor time of this process.
+#[cfg(target_os = "linux")]
+fn processor_time() -> std::time::Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the clock writes the struct.
+    assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) }, 0);
+    std::time::Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_idle_runtime_uses_no_processor_time() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap();
+    let model = model(8, "emberfield-3m-q8_0.gguf");
+    let options = SessionOptions { threads: 3, ignore_eog: true, ..Default::default() };
+    let mut sessions = [Session::new(&model, &SessionOptions::default()).unwrap(), Session::new(&model, &options).unwrap()];
+    for session in &mut sessions {
+        session.append(&goldens()[0].ids).unwrap();
+        for _ in 0..20 {
+            session.step(u64::MAX).unwrap();
+            session.step(20_000).unwrap();
+        }
+    }
+    wait_for_parked_workers(7);
+    let second = || {
+        let before = processor_time();
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        processor_time() - before
+    };
+    // Other threads of the test harness may have something to do once.
+    let spent = (0..3).map(|_| second()).min().unwrap();
+    assert!(spent < std::time::Duration::from_millis(1), "{spent:?} in an idle second");
+}

@@ -1,15 +1,18 @@
 //! Memory: buffers of 64-byte alignment, and the budget that every large buffer is asked of.
 //!
 //! A [`MemoryBudget`] belongs to a runtime. Buffers that scale with the model or the context are taken through it, by
-//! category, and come back when they are dropped; small bookkeeping (names, vectors of a few kilobytes) is not counted.
+//! category, and come back when they are dropped; small bookkeeping (names, vectors of a few kilobytes) is not counted. The blocks of
+//! [`AlignedBuf`] come from the host's allocator where it gave one.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::alloc::Layout;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
+use super::blocks::{BlockSource, Blocks};
 use super::error::{Error, Result};
+use super::sync::Mutex;
 
 /// Alignment of every [`AlignedBuf`], in bytes: one cache line, one AVX-512 register.
 pub const ALIGNMENT: usize = 64;
@@ -46,10 +49,18 @@ impl MemoryCategory {
     }
 }
 
+/// Something that keeps memory which it could do without: a cache.
+pub trait Trim: Send + Sync {
+    /// Gives back what nobody is using; returns the bytes.
+    fn trim(&self) -> u64;
+}
+
 /// A limit on private memory with use counted by category. Cheap to share; all methods are thread-safe.
 #[derive(Debug)]
 pub struct MemoryBudget {
     limit: u64,
+    blocks: Blocks,
+    caches: Caches,
     private: AtomicU64,
     peak: AtomicU64,
     by_category: [AtomicU64; MemoryCategory::ALL.len()],
@@ -58,7 +69,32 @@ pub struct MemoryBudget {
 impl MemoryBudget {
     /// A budget of `limit` bytes of private memory; `u64::MAX` for no limit.
     pub fn new(limit: u64) -> Arc<Self> {
-        Arc::new(Self { limit, private: AtomicU64::new(0), peak: AtomicU64::new(0), by_category: Default::default() })
+        Self::with_blocks(limit, None)
+    }
+
+    /// The same with the host's allocator for the blocks of [`AlignedBuf`].
+    pub fn with_blocks(limit: u64, source: Option<Arc<dyn BlockSource>>) -> Arc<Self> {
+        Arc::new(Self {
+            limit,
+            blocks: Blocks::of(source),
+            caches: Caches::default(),
+            private: AtomicU64::new(0),
+            peak: AtomicU64::new(0),
+            by_category: Default::default(),
+        })
+    }
+
+    /// Has `cache` asked by [`trim`](Self::trim) as long as it lives.
+    pub fn add_cache(&self, cache: Weak<dyn Trim>) {
+        let mut caches = self.caches.0.lock();
+        caches.retain(|cache| cache.strong_count() > 0);
+        caches.push(cache);
+    }
+
+    /// Has all caches give back what nobody is using; returns the bytes. No lock of the budget is held meanwhile, so caches may use it.
+    pub fn trim(&self) -> u64 {
+        let alive: Vec<Arc<dyn Trim>> = self.caches.0.lock().iter().filter_map(Weak::upgrade).collect();
+        alive.iter().map(|cache| cache.trim()).sum()
     }
 
     /// Takes `bytes` for `category` until the reservation is dropped.
@@ -103,6 +139,16 @@ impl MemoryBudget {
     /// The largest value that [`private_used`](Self::private_used) has had.
     pub fn private_peak(&self) -> u64 {
         self.peak.load(Ordering::Relaxed)
+    }
+}
+
+/// What [`MemoryBudget::trim`] asks.
+#[derive(Default)]
+struct Caches(Mutex<Vec<Weak<dyn Trim>>>);
+
+impl std::fmt::Debug for Caches {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} caches", self.0.lock().len())
     }
 }
 
@@ -155,27 +201,25 @@ unsafe impl Element for f32 {}
 pub struct AlignedBuf<T: Element> {
     start: NonNull<T>,
     len: usize,
-    _reservation: Reservation,
+    reservation: Reservation,
 }
 
 impl<T: Element> AlignedBuf<T> {
     /// `len` zeros.
     ///
     /// # Errors
-    /// [`OutOfMemory`](super::ErrorKind::OutOfMemory) where the budget or the system refuses.
+    /// [`OutOfMemory`](super::ErrorKind::OutOfMemory) where the budget, the system or the host's allocator refuses; `InvalidArgument` where
+    /// the host's allocator does not keep to the alignment.
     pub fn zeroed(budget: &Arc<MemoryBudget>, category: MemoryCategory, len: usize) -> Result<Self> {
         let layout = Self::layout(len)?;
         let reservation = budget.reserve(category, layout.size() as u64)?;
         if layout.size() == 0 {
             // The type's alignment divides ALIGNMENT, so this dangling address is aligned for T.
             let start = NonNull::without_provenance(std::num::NonZero::new(ALIGNMENT).expect("64 is not zero"));
-            return Ok(Self { start, len, _reservation: reservation });
+            return Ok(Self { start, len, reservation });
         }
-        // SAFETY: the layout has a size above zero.
-        let memory = unsafe { alloc_zeroed(layout) };
-        let start = NonNull::new(memory.cast::<T>())
-            .ok_or_else(|| Error::out_of_memory(format!("the system refused {} bytes for {}", layout.size(), category.name())))?;
-        Ok(Self { start, len, _reservation: reservation })
+        let start = budget.blocks.zeroed(layout).map_err(|error| error.at(category.name()))?.cast::<T>();
+        Ok(Self { start, len, reservation })
     }
 
     fn layout(len: usize) -> Result<Layout> {
@@ -205,8 +249,8 @@ impl<T: Element> Drop for AlignedBuf<T> {
         if let Ok(layout) = Self::layout(self.len)
             && layout.size() > 0
         {
-            // SAFETY: allocated in zeroed() with the layout of the same len.
-            unsafe { dealloc(self.start.as_ptr().cast(), layout) }
+            // SAFETY: allocated in zeroed() from the same source with the layout of the same len.
+            unsafe { self.reservation.budget.blocks.free(self.start.cast(), layout) }
         }
     }
 }
@@ -260,5 +304,92 @@ mod tests {
         let budget = MemoryBudget::new(0);
         let empty = AlignedBuf::<f32>::zeroed(&budget, MemoryCategory::Other, 0).unwrap();
         assert!(empty.is_empty());
+    }
+
+    /// Blocks with a border, filled with something, of which only `left` are given.
+    struct Host {
+        left: AtomicU64,
+        held: AtomicU64,
+        zeros: bool,
+        off_by: usize,
+    }
+
+    // SAFETY: blocks come from the system with room for `off_by` bytes before them.
+    unsafe impl BlockSource for Host {
+        fn allocate(&self, layout: Layout) -> Option<NonNull<u8>> {
+            self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).ok()?;
+            self.held.fetch_add(1, Ordering::Relaxed);
+            let whole = Layout::from_size_align(layout.size() + self.off_by, layout.align()).unwrap();
+            // SAFETY: the size is above zero, and the block has `off_by` bytes more than asked for.
+            unsafe {
+                let block = if self.zeros { std::alloc::alloc_zeroed(whole) } else { std::alloc::alloc(whole) };
+                if !self.zeros {
+                    block.write_bytes(0xa5, whole.size());
+                }
+                NonNull::new(block.add(self.off_by))
+            }
+        }
+        fn gives_zeros(&self) -> bool {
+            self.zeros
+        }
+        unsafe fn free(&self, block: NonNull<u8>, layout: Layout) {
+            self.held.fetch_sub(1, Ordering::Relaxed);
+            let whole = Layout::from_size_align(layout.size() + self.off_by, layout.align()).unwrap();
+            // SAFETY: as it was allocated.
+            unsafe { std::alloc::dealloc(block.as_ptr().sub(self.off_by), whole) }
+        }
+    }
+
+    fn host(left: u64, zeros: bool, off_by: usize) -> Arc<Host> {
+        Arc::new(Host { left: AtomicU64::new(left), held: AtomicU64::new(0), zeros, off_by })
+    }
+
+    #[test]
+    fn blocks_of_a_host_are_zeroed_and_go_back_to_it() {
+        for zeros in [false, true] {
+            let source = host(2, zeros, 0);
+            let budget = MemoryBudget::with_blocks(u64::MAX, Some(Arc::clone(&source) as Arc<dyn BlockSource>));
+            let buf = AlignedBuf::<f32>::zeroed(&budget, MemoryCategory::KvCache, 1001).unwrap();
+            assert!(buf.iter().all(|&x| x == 0.0));
+            let empty = AlignedBuf::<f32>::zeroed(&budget, MemoryCategory::KvCache, 0).unwrap();
+            let second = AlignedBuf::<u8>::zeroed(&budget, MemoryCategory::KvCache, 5).unwrap();
+            let refused = AlignedBuf::<u8>::zeroed(&budget, MemoryCategory::KvCache, 5).unwrap_err();
+            assert_eq!(refused.message(), "kv_cache: the host's allocator refused 5 bytes");
+            assert_eq!((refused.kind(), budget.private_used()), (ErrorKind::OutOfMemory, 4009));
+            assert_eq!(source.held.load(Ordering::Relaxed), 2);
+            drop((buf, empty, second));
+            assert_eq!((source.held.load(Ordering::Relaxed), budget.private_used()), (0, 0));
+        }
+    }
+
+    #[test]
+    fn a_block_that_is_not_aligned_is_refused_and_given_back() {
+        let source = host(1, false, 8);
+        let budget = MemoryBudget::with_blocks(u64::MAX, Some(Arc::clone(&source) as Arc<dyn BlockSource>));
+        let error = AlignedBuf::<u8>::zeroed(&budget, MemoryCategory::Scratch, 64).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert_eq!((source.held.load(Ordering::Relaxed), budget.private_used()), (0, 0));
+    }
+
+    #[test]
+    fn caches_give_back_as_long_as_they_live() {
+        struct Cache(Mutex<Vec<AlignedBuf<u8>>>);
+        impl Trim for Cache {
+            fn trim(&self) -> u64 {
+                self.0.lock().drain(..).map(|buf| buf.len() as u64).sum()
+            }
+        }
+        let budget = MemoryBudget::new(u64::MAX);
+        let cache = || {
+            let buf = AlignedBuf::zeroed(&budget, MemoryCategory::KvCache, 100).unwrap();
+            let cache = Arc::new(Cache(Mutex::new(vec![buf])));
+            let weak: Weak<dyn Trim> = Arc::downgrade(&(Arc::clone(&cache) as Arc<dyn Trim>));
+            budget.add_cache(weak);
+            cache
+        };
+        let (one, _two) = (cache(), cache());
+        drop(one);
+        assert_eq!(budget.trim(), 100);
+        assert_eq!((budget.trim(), budget.private_used()), (0, 0));
     }
 }

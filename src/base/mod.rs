@@ -2,14 +2,17 @@
 //!
 //! Nothing here knows of models, files or tokens.
 
+pub mod blocks;
 pub mod bytes;
 pub mod error;
+pub mod float_mode;
 pub mod fma;
 pub mod memory;
 pub mod pool;
 pub mod sync;
 
+pub use blocks::BlockSource;
 pub use bytes::SharedBytes;
 pub use error::{Error, ErrorKind, Result};
-pub use memory::{AlignedBuf, MemoryBudget, MemoryCategory, Reservation};
-pub use pool::Pool;
+pub use memory::{AlignedBuf, MemoryBudget, MemoryCategory, Reservation, Trim};
+pub use pool::{ParallelFor, Pool, ThreadHooks};

@@ -9,6 +9,7 @@ use std::panic::{self, AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::sync::{Once, OnceLock};
 
 use crate::base;
+use crate::base::float_mode::FloatMode;
 
 use super::error::loquat_error;
 use super::status::{self, LOQUAT_INTERNAL, loquat_status};
@@ -55,6 +56,7 @@ thread_local! {
 /// `error` is NULL or may be written through.
 pub(super) unsafe fn call(error: *mut *mut loquat_error, body: impl FnOnce() -> Outcome) -> loquat_status {
     install_hook();
+    let _mode = FloatMode::standard();
     // The body's captures are pointers and numbers of the caller; objects that it was changing are poisoned by their guards.
     let outcome = recorded(AssertUnwindSafe(body));
     match outcome {

@@ -12,6 +12,7 @@ mod call;
 pub mod chat;
 pub mod error;
 mod handle;
+pub mod host;
 pub mod metadata;
 pub mod metrics;
 pub mod model;

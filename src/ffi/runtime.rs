@@ -159,7 +159,7 @@ pub unsafe extern "C" fn loquat_runtime_options_set_log(
 /// A runtime whose worker threads leave nothing behind with the thread that calls.
 fn started(options: RuntimeOptions) -> Result<Runtime, Failure> {
     #[cfg(unix)]
-    if !matches!(options.threads, Threads::CallerOnly) {
+    if !matches!(options.threads, Threads::CallerOnly) && options.parallel_for.is_none() {
         return super::own_thread::run(move || Ok(Runtime::new(options)?));
     }
     Ok(Runtime::new(options)?)

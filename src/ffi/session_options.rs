@@ -171,6 +171,24 @@ pub unsafe extern "C" fn loquat_session_options_set_kv_type(
     }
 }
 
+/// The most threads of the runtime that work on a step of the session, the one that calls loquat_session_step included; 0 (the default) for all.
+/// Leaves the others to other sessions. It changes speed, not results.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn loquat_session_options_set_threads(
+    options: *mut loquat_session_options,
+    threads: u32,
+    error: *mut *mut loquat_error,
+) -> loquat_status {
+    // SAFETY: as above.
+    unsafe {
+        settings::change(options, error, |options| {
+            options.threads = threads;
+            Ok(())
+        })
+    }
+}
+
 /// Divides the logits before the draw: below 1 sharper, above 1 flatter, 0 (the default) always the most probable token, whatever the
 /// three settings below. Finite, at least 0.
 #[unsafe(no_mangle)]
@@ -388,7 +406,8 @@ pub unsafe extern "C" fn loquat_session_options_set_all_logits(
 
 /// Sets an option by name, for configuration files and for what has no function of its own.
 ///
-/// "context", "reserve", "context_policy" ("stop", "shift"), "keep" (with "shift"), "prefix_reuse", "batch", "kv_type" ("f16", "bf16", "f32", "q8_0"), "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty",
+/// "context", "reserve", "context_policy" ("stop", "shift"), "keep" (with "shift"), "prefix_reuse", "batch", "threads", "kv_type" ("f16",
+/// "bf16", "f32", "q8_0"), "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty",
 /// "frequency_penalty", "penalty_window", "seed", "max_tokens", "stop" (adds one), "ignore_end", "show_special", "all_logits".
 /// LOQUAT_UNKNOWN_OPTION for another key.
 #[unsafe(no_mangle)]
@@ -424,6 +443,7 @@ fn set_by_name(options: &mut SessionOptions, key: &str, value: &str) -> Result<(
             let types = [("f16", KvType::F16), ("bf16", KvType::Bf16), ("f32", KvType::F32), ("q8_0", KvType::Q8_0)];
             options.kv_type = settings::choice(key, value, &types)?;
         }
+        "threads" => options.threads = settings::number(key, value)?,
         "temperature" => sampler.temperature = settings::number(key, value)?,
         "top_k" => sampler.top_k = settings::number(key, value)?,
         "top_p" => sampler.top_p = settings::number(key, value)?,

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use xxhash_rust::xxh3::Xxh3;
 
@@ -42,7 +42,7 @@ struct Inner {
     file: ModelFile,
     tokenizer: Option<Tokenizer>,
     network: Option<Network>,
-    prefixes: PrefixIndex,
+    prefixes: Arc<PrefixIndex>,
     fingerprint: OnceLock<u128>,
     _tables: Option<Reservation>,
     _count: ModelCount,
@@ -94,13 +94,16 @@ impl Model {
             runtime.log(LogLevel::Warning, || format!("{place}: {warning}"));
         }
         let count = runtime.metrics().model();
+        let prefixes = Arc::new(PrefixIndex::new(options.prefix_cache));
+        let cache: Weak<PrefixIndex> = Arc::downgrade(&prefixes);
+        runtime.budget().add_cache(cache);
         let model = Self(Arc::new(Inner {
             runtime: runtime.clone(),
             file,
             tokenizer,
             network,
             fingerprint: OnceLock::new(),
-            prefixes: PrefixIndex::new(options.prefix_cache),
+            prefixes,
             _tables: tables,
             _count: count,
         }));

@@ -8,7 +8,7 @@ mod log;
 
 use std::sync::Arc;
 
-use crate::base::{Error, MemoryBudget, Pool, Result};
+use crate::base::{BlockSource, Error, MemoryBudget, ParallelFor, Pool, Result, ThreadHooks};
 use crate::kernels::{Isa, Kernels};
 use crate::metrics::runtime::{MemorySnapshot, RuntimeFacts, RuntimeMetrics, RuntimeSnapshot};
 
@@ -31,6 +31,12 @@ pub enum Threads {
 pub struct RuntimeOptions {
     /// Threads per step.
     pub threads: Threads,
+    /// The host's threads, to work instead of threads of the runtime; `threads` says how many are asked for.
+    pub parallel_for: Option<Arc<dyn ParallelFor>>,
+    /// Functions that the runtime's own threads call when they start and end.
+    pub thread_hooks: ThreadHooks,
+    /// The host's allocator for large blocks: key/value caches, scratch memory, private copies of model files, tables of samplers.
+    pub blocks: Option<Arc<dyn BlockSource>>,
     /// Limit on private memory in bytes; none by default.
     pub memory_limit: Option<u64>,
     /// Instruction set to use instead of the best that the processor has.
@@ -58,7 +64,7 @@ impl Runtime {
     ///
     /// # Errors
     /// `InvalidArgument` for a number of threads out of range, `Unsupported` for an instruction set that the processor lacks, `Io`
-    /// where the system refuses a thread.
+    /// where the system refuses a thread, `Internal` where a start hook panics.
     pub fn new(options: RuntimeOptions) -> Result<Self> {
         let threads = match options.threads {
             Threads::All => std::thread::available_parallelism().map_or(1, |n| n.get()).min(1024),
@@ -68,14 +74,19 @@ impl Runtime {
         let isa = options.isa.unwrap_or_else(Isa::detect);
         let kernels = Kernels::for_isa(isa)
             .ok_or_else(|| Error::unsupported(format!("instruction set {} is not available on this processor", isa.name())))?;
+        let pool = match options.parallel_for {
+            Some(host) => Pool::on_host(threads, host)?,
+            None => Pool::new(threads, &options.thread_hooks)?,
+        };
+        let whose = if pool.is_on_host() { " of the host" } else { "" };
         let runtime = Self(Arc::new(Inner {
-            pool: Pool::new(threads)?,
-            budget: MemoryBudget::new(options.memory_limit.unwrap_or(u64::MAX)),
+            pool,
+            budget: MemoryBudget::with_blocks(options.memory_limit.unwrap_or(u64::MAX), options.blocks),
             kernels,
             metrics: RuntimeMetrics::new(),
             log: options.log,
         }));
-        runtime.log(LogLevel::Info, || format!("runtime: {threads} threads, instruction set {}", isa.name()));
+        runtime.log(LogLevel::Info, || format!("runtime: {threads} threads{whose}, instruction set {}", isa.name()));
         Ok(runtime)
     }
 
@@ -97,6 +108,11 @@ impl Runtime {
     /// The counters that sessions and models of the runtime feed.
     pub fn metrics(&self) -> &Arc<RuntimeMetrics> {
         &self.0.metrics
+    }
+
+    /// Gives back what is kept in case it is needed again; returns the bytes.
+    pub fn trim(&self) -> u64 {
+        self.0.budget.trim()
     }
 
     /// All figures of the runtime at one moment.

@@ -156,7 +156,7 @@ impl Session {
             arena,
             pass: Pass::with_capacity(batch, outputs, 1)?,
             cache,
-            lane: Lane::new(Arc::clone(&cancel.0)),
+            lane: Lane::new(Arc::clone(&cancel.0)).with_threads(options.threads as usize),
             cancel,
             tokens,
             prompt_end: 0,
@@ -338,10 +338,14 @@ impl Session {
     }
 }
 
-/// Runs `take`; where there is no memory, once more after the model's prefix index has let its pages go.
+/// Runs `take`; where there is no memory, once more after what the runtime's models keep for later has been let go.
 pub(super) fn with_room<T>(model: &Model, mut take: impl FnMut() -> Result<T>) -> Result<T> {
     match take() {
-        Err(error) if error.kind() == ErrorKind::OutOfMemory && model.prefixes().clear() => take(),
+        Err(error) if error.kind() == ErrorKind::OutOfMemory => {
+            // Also where nothing was given back: pages that were shared with an index may be written now, without a copy.
+            model.runtime().trim();
+            take()
+        }
         result => result,
     }
 }

@@ -21,6 +21,8 @@ pub struct SessionOptions {
     pub context_policy: ContextPolicy,
     /// Begin with what other sessions of the model have computed of the same prompt, and let them begin with this one's.
     pub prefix_reuse: bool,
+    /// Most threads that work on a step, the calling one included; 0 for all of the runtime. Changes speed, not results.
+    pub threads: u32,
     /// The sampler chain.
     pub sampler: SamplerConfig,
     /// Keep the logits of every position of the last pass, not of the last position alone. Takes `batch · vocabulary` floats.
@@ -59,6 +61,7 @@ impl Default for SessionOptions {
             reserve: true,
             context_policy: ContextPolicy::Stop,
             prefix_reuse: true,
+            threads: 0,
             sampler: SamplerConfig::greedy(),
             all_logits: false,
             max_tokens: None,

@@ -162,6 +162,12 @@ fn bench_stats_counts_what_it_measures() {
 }
 
 #[test]
+fn host_threads_says_the_same_on_threads_of_the_program() {
+    let Some(text) = output_of("host_threads", &["-t", "3", "-p", "40", "-n", "20", "-r", "2"]) else { return };
+    assert!(text.starts_with("3 threads") && text.ends_with("the same tokens: yes\n"), "{text}");
+}
+
+#[test]
 fn the_minimal_program_talks_and_is_the_readmes() {
     let readme = std::fs::read_to_string(cc::root().join("README.md")).unwrap();
     let minimal = std::fs::read_to_string(cc::root().join("c-examples/embed_minimal.c")).unwrap();

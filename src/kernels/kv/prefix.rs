@@ -5,7 +5,9 @@
 //! number of bytes; past that the page that was not used for longest, and that no other page of the index follows, is let go.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use crate::base::memory::Trim;
 use crate::base::sync::Mutex;
 
 use super::{KvPage, KvType, PAGE};
@@ -113,18 +115,24 @@ impl PrefixIndex {
         Some(id)
     }
 
-    /// Lets everything go. Sessions keep the pages that they share. Returns whether there was anything.
-    pub fn clear(&self) -> bool {
+    /// Lets everything go. Sessions keep the pages that they share; returns the bytes of the others.
+    pub fn clear(&self) -> u64 {
         let tree = &mut *self.tree.lock();
         tree.by_key.clear();
         let nodes = std::mem::take(&mut tree.nodes);
         (tree.stats.pages, tree.stats.bytes) = (0, 0);
-        !nodes.is_empty()
+        nodes.values().filter(|node| Arc::strong_count(&node.page) == 1).map(|node| node.page.len() as u64).sum()
     }
 
     /// Its figures.
     pub fn stats(&self) -> PrefixStats {
         self.tree.lock().stats
+    }
+}
+
+impl Trim for PrefixIndex {
+    fn trim(&self) -> u64 {
+        self.clear()
     }
 }
 
@@ -154,8 +162,6 @@ impl Tree {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::base::{AlignedBuf, MemoryBudget, MemoryCategory};
 
@@ -183,7 +189,7 @@ mod tests {
         let expected = PrefixStats { pages: 3, bytes: 300, limit: 300, reused_positions: 3 * PAGE as u64, evicted_pages: 1 };
         assert_eq!(index.stats(), expected);
         assert_eq!(budget.used(MemoryCategory::KvCache), 300);
-        assert!(index.clear() && !index.clear());
+        assert_eq!((index.clear(), index.clear()), (300, 0));
         assert_eq!((index.stats().bytes, budget.used(MemoryCategory::KvCache)), (0, 0));
         assert_eq!(PrefixIndex::new(0).insert(PrefixId::ROOT, ty, &a, &page()), None);
     }
