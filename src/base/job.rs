@@ -149,7 +149,8 @@ mod tests {
     /// Counts to 100 in costly steps, and holds `held` while it does.
     fn counting(held: Arc<()>) -> Job<Arc<()>> {
         Job::new(STAGES, |pace| async move {
-            pace.stage(0, 100);
+            pace.stage(0);
+            pace.expect(100);
             for _ in 0..100 {
                 pace.spend(1 << 20).await;
                 pace.advance(1);

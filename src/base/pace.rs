@@ -48,7 +48,7 @@ struct Shared {
 }
 
 /// The time that work may take and the progress that it makes. Clones share both; all methods are thread-safe, but only the thread
-/// that works calls [`stage`](Self::stage), [`advance`](Self::advance), [`spend`](Self::spend) and [`work`](Self::work).
+/// that works says what it does ([`stage`](Self::stage) to [`work`](Self::work)).
 #[derive(Debug, Clone)]
 pub struct Pace(Arc<Shared>);
 
@@ -73,18 +73,29 @@ impl Pace {
         Self::new(&[])
     }
 
-    /// Begins stage number `stage`, which will [`advance`](Self::advance) by about `total` units.
-    pub fn stage(&self, stage: usize, total: u64) {
+    /// Begins stage number `stage`.
+    pub fn stage(&self, stage: usize) {
         self.0.done.store(0, Ordering::Relaxed);
-        self.0.total.store(total, Ordering::Relaxed);
+        self.0.total.store(0, Ordering::Relaxed);
         self.0.stage.store(stage as u32, Ordering::Relaxed);
     }
 
-    /// Counts `units` of the stage as done.
+    /// Says that the stage has about `units` more to do, in units of its own.
+    pub fn expect(&self, units: u64) {
+        self.0.total.store(self.0.total.load(Ordering::Relaxed).saturating_add(units), Ordering::Relaxed);
+    }
+
+    /// Counts `units` more of the stage as done.
     #[inline]
     pub fn advance(&self, units: u64) {
         // One thread works, so that no addition is lost.
-        self.0.done.store(self.0.done.load(Ordering::Relaxed).saturating_add(units), Ordering::Relaxed);
+        self.reach(self.0.done.load(Ordering::Relaxed).saturating_add(units));
+    }
+
+    /// Says that `units` of the stage are done in all.
+    #[inline]
+    pub fn reach(&self, units: u64) {
+        self.0.done.store(units, Ordering::Relaxed);
     }
 
     /// Says that something was done that costs about as much as `cost` bytes copied one by one, and pauses here where the slice is
@@ -219,13 +230,15 @@ mod tests {
     fn progress_goes_through_the_stages_by_their_shares() {
         let pace = Pace::new(STAGES);
         assert_eq!(pace.progress(), (0.0, c"one"));
-        pace.stage(0, 10);
+        pace.stage(0);
+        pace.expect(10);
         pace.advance(5);
         assert_eq!(pace.progress(), (0.125, c"one"));
         pace.advance(100);
         assert_eq!(pace.progress(), (0.25, c"one"));
-        pace.stage(1, 4);
-        pace.advance(2);
+        pace.stage(1);
+        pace.expect(4);
+        pace.reach(2);
         assert_eq!(pace.progress(), (0.625, c"two"));
         assert_eq!(Pace::unhurried().progress(), (0.0, c""));
     }
