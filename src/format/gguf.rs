@@ -239,8 +239,8 @@ impl Parser<'_> {
         let mut tensors: Vec<TensorInfo> = with_capacity(count, "tensors")?;
         for number in 1..=count {
             let name = self.cursor.name(MAX_NAME, "the name").map_err(|error| error.at(format_args!("tensor {number} of {count}")))?;
-            let place = format_args!("tensor '{name}' ({number} of {count})");
-            let tensor = self.tensor(name, alignment).map_err(|error| error.at(place))?;
+            let tensor = self.tensor(name, alignment);
+            let tensor = tensor.map_err(|error| error.at(format_args!("tensor '{name}' ({number} of {count})")))?;
             tensors.push(tensor);
             self.pace.advance(TENSOR_UNITS);
             self.pace.spend(ENTRY_COST + name.len()).await;

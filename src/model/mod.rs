@@ -3,6 +3,7 @@
 pub mod arch;
 mod config;
 mod loaded;
+mod loader;
 pub mod vocabulary;
 mod weights;
 

@@ -196,7 +196,9 @@ impl Tokenizer {
         let roles = &special.roles;
         let (kind, bos_by_default, always_bos) = match pre {
             Some(pre) => (Kind::Bpe(Box::new(Bpe::new(pace, &definition, pre, roles.unknown).await?)), pre.add_bos, pre.always_bos),
-            None if definition.model == "bert" => (Kind::WordPiece(Box::new(WordPiece::new(pace, &definition, roles.unknown).await?)), true, true),
+            None if definition.model == "bert" => {
+                (Kind::WordPiece(Box::new(WordPiece::new(pace, &definition, roles.unknown).await?)), true, true)
+            }
             None => (Kind::Spm(Box::new(Spm::new(pace, &definition, roles.unknown).await?)), true, false),
         };
         let wordpiece = matches!(kind, Kind::WordPiece(_));
@@ -413,7 +415,11 @@ async fn check(definition: &mut Definition, pace: &Pace) -> Result<()> {
         let mut named = ByteStrings::new();
         for id in 0..tokens.len() {
             let text = tokens.get(id).unwrap_or_default();
-            if text.is_empty() { named.push(format!("[EMPTY_{id}]").as_bytes())? } else { named.push(text)? }
+            if text.is_empty() {
+                named.push(format!("[EMPTY_{id}]").as_bytes())?
+            } else {
+                named.push(text)?
+            }
             pace.spend(TOKEN_COST + text.len()).await;
         }
         definition.tokens = named;

@@ -5,8 +5,8 @@
 
 use crate::base::{Error, Pace, Result};
 
-use super::definition::{Definition, TokenType};
 use super::TOKEN_COST;
+use super::definition::{Definition, TokenType};
 use super::table::filled_paced;
 
 /// Properties of a token, as a set.

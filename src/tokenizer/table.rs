@@ -88,11 +88,7 @@ pub(super) struct IdTable {
 impl IdTable {
     /// A table of `strings`, in which ids are indices. `skip` names those that can't be found. Of equal strings the first
     /// counts; the second is `Err(its index)`.
-    pub async fn new(
-        pace: &Pace,
-        strings: ByteStrings,
-        skip: impl Fn(usize) -> bool,
-    ) -> Result<std::result::Result<Self, (usize, usize)>> {
+    pub async fn new(pace: &Pace, strings: ByteStrings, skip: impl Fn(usize) -> bool) -> Result<std::result::Result<Self, (usize, usize)>> {
         let seed = RandomState::new().hash_one(0u64) | 1;
         let slots = filled_paced(pace, (0, EMPTY), slots_for(strings.len())).await?;
         let mut table = Self { seed, slots, longest: 0, strings: ByteStrings::new() };
