@@ -13,12 +13,15 @@ const SECTIONS: &[&str] = &[
     "error",
     "runtime",
     "model",
+    "job",
     "metadata",
     "tensors",
     "tokenizer",
     "chat",
     "session_options",
+    "estimate",
     "session",
+    "stream",
     "metrics",
 ];
 

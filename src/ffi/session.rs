@@ -357,7 +357,7 @@ pub unsafe extern "C" fn loquat_session_truncate(
     }
 }
 
-fn reason_number(reason: DoneReason) -> u32 {
+pub(super) fn reason_number(reason: DoneReason) -> u32 {
     match reason {
         DoneReason::EndOfGeneration => LOQUAT_REASON_END,
         DoneReason::StopString => LOQUAT_REASON_STOP,

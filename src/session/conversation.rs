@@ -63,6 +63,11 @@ impl CancelHandle {
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Release);
     }
+
+    /// Takes a request back that no step has seen.
+    pub(super) fn withdraw(&self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 /// A pass in progress.
@@ -118,7 +123,7 @@ impl Session {
     /// # Errors
     /// `InvalidArgument` for options out of range or a model without weights, `OutOfMemory`.
     pub fn new(model: &Model, options: &SessionOptions) -> Result<Self> {
-        let (context, batch) = options.sizes(model)?;
+        let (context, batch) = options.sizes(model.config()?)?;
         let (runtime, program, vocab_size) = (model.runtime(), model.program()?, model.vocab_size()?);
         let budget = runtime.budget();
         let outputs = if options.all_logits { batch } else { 1 };
