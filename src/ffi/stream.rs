@@ -125,18 +125,16 @@ pub unsafe extern "C" fn loquat_stream_pop(
         call(error, || {
             let out = VersionedOut::new(event, "event")?;
             let mut stream = handle::exclusive(stream)?;
-            let (now, progress) = (stream.position(), stream.progress());
-            let (status, token, reason, text, position): (_, _, _, &[u8], _) = match stream.pop(wait_ns) {
-                None => (LOQUAT_PENDING, None, 0, &[], now),
-                Some(event) => {
-                    let (status, token, reason) = match &event.what {
-                        Happening::Token { id } => (LOQUAT_TOKEN, Some(*id), 0),
-                        Happening::Done { reason, token } => (LOQUAT_DONE, *token, reason_number(*reason)),
-                        Happening::Cancelled => (LOQUAT_CANCELLED, None, 0),
-                        Happening::Failed(error) => return Err(error.clone().into()),
-                    };
-                    (status, token, reason, &event.text, event.position)
-                }
+            let popped = stream.pop(wait_ns).is_some();
+            let (position, progress) = if popped { (stream.event().position, stream.event().progress) } else { stream.progress() };
+            let (status, token, reason, text): (_, _, _, &[u8]) = match (popped, stream.event()) {
+                (false, _) => (LOQUAT_PENDING, None, 0, &[]),
+                (true, event) => match &event.what {
+                    Happening::Token { id } => (LOQUAT_TOKEN, Some(*id), 0, &event.text),
+                    Happening::Done { reason, token } => (LOQUAT_DONE, *token, reason_number(*reason), &event.text),
+                    Happening::Cancelled => (LOQUAT_CANCELLED, None, 0, &event.text),
+                    Happening::Failed(error) => return Err(error.clone().into()),
+                },
             };
             out.set(loquat_event {
                 struct_size: 0,

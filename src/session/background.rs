@@ -63,11 +63,13 @@ pub struct BackgroundEvent {
     pub text: Vec<u8>,
     /// Tokens whose keys and values are computed.
     pub position: u32,
+    /// The share of the appended tokens that is computed, 0 to 1.
+    pub progress: f32,
 }
 
 impl BackgroundEvent {
     fn empty() -> Self {
-        Self { what: Happening::Cancelled, text: Vec::with_capacity(TEXT), position: 0 }
+        Self { what: Happening::Cancelled, text: Vec::with_capacity(TEXT), position: 0, progress: 0.0 }
     }
 }
 
@@ -159,14 +161,14 @@ impl<S: BorrowMut<Session> + Send + 'static> Background<S> {
         Some(&self.current)
     }
 
-    /// Tokens whose keys and values are computed now.
-    pub fn position(&self) -> u32 {
-        self.shared.position.load(Ordering::Relaxed)
+    /// How far the session has come now: as position and progress of an event.
+    pub fn progress(&self) -> (u32, f32) {
+        self.shared.progress()
     }
 
-    /// The share of the appended tokens that is computed now, 0 to 1.
-    pub fn progress(&self) -> f32 {
-        f32::from_bits(self.shared.progress.load(Ordering::Relaxed))
+    /// The event that was popped last.
+    pub fn event(&self) -> &BackgroundEvent {
+        &self.current
     }
 
     /// Ends the turn in the background: the events that are there and [`Happening::Cancelled`] can still be popped.
@@ -249,6 +251,10 @@ impl Drop for Obituary<'_> {
 }
 
 impl Shared {
+    fn progress(&self) -> (u32, f32) {
+        (self.position.load(Ordering::Relaxed), f32::from_bits(self.progress.load(Ordering::Relaxed)))
+    }
+
     /// Puts an event behind the others, when there is room.
     fn put(&self, what: Happening, text: &[u8]) {
         let mut ring = self.ring.lock();
@@ -262,7 +268,7 @@ impl Shared {
         let slot = &mut ring.slots[at];
         slot.text.clear();
         slot.text.extend_from_slice(text);
-        slot.position = self.position.load(Ordering::Relaxed);
+        (slot.position, slot.progress) = self.progress();
         slot.what = what;
         ring.len += 1;
         self.news.notify_all();
