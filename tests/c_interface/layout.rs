@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::mem::offset_of;
 
+use loquat::ffi::estimate::loquat_estimate;
+use loquat::ffi::job::loquat_job_progress;
 use loquat::ffi::metrics::{loquat_latency, loquat_runtime_metrics, loquat_session_metrics};
 use loquat::ffi::model::loquat_model_info;
 use loquat::ffi::runtime::loquat_memory;
@@ -60,7 +62,23 @@ pub fn in_rust() -> String {
             tensor_bytes
         }
     );
+    layout!(text, loquat_job_progress { struct_size, state, progress, reserved, stage });
     layout!(text, loquat_tensor { struct_size, tensor_type, dimensions, reserved, size, offset, bytes });
+    layout!(
+        text,
+        loquat_estimate {
+            struct_size,
+            fits,
+            weights_mapped,
+            weights_private,
+            tables,
+            session_kv_cache,
+            session_scratch,
+            session_other,
+            private_total,
+            available
+        }
+    );
     layout!(text, loquat_event { struct_size, token, text, text_length, reason, position, progress, reserved });
     layout!(
         text,

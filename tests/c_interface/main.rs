@@ -165,4 +165,4 @@ macro_rules! programs {
     )*};
 }
 
-programs!(errors, model, session, text, unload);
+programs!(errors, job, model, session, stream, text, unload);
