@@ -489,7 +489,10 @@ typedef struct loquat_job_progress {
     uint32_t struct_size;
     /** A LOQUAT_JOB_ number: how the job stood when it was last polled. */
     uint32_t state;
-    /** The share of the work that is done, from 0 to 1; never smaller than it was. By usual times: only the end is sure to be 1. */
+    /**
+     * The share of the work that is done, from 0 to 1, weighed by the times that the stages usually take. It never falls, and is 1 when the job
+     * has finished.
+     */
     float progress;
     /** Zero. */
     uint32_t reserved;
@@ -563,11 +566,14 @@ loquat_status loquat_job_set_deadline(const loquat_job *job,
                                       loquat_error **error);
 
 /**
- * Takes the model out of a finished job. It is then yours, to be freed with loquat_model_free, and does not need the job any more.
+ * Takes the model out of a finished job that loads one. It is then yours, to be freed with loquat_model_free, and does not need the job any more.
  *
- * LOQUAT_INVALID_ARGUMENT where the job has not finished or its result was taken before.
+ * LOQUAT_INVALID_ARGUMENT where the job has not finished, its result was taken before, or it makes something else.
  */
-LOQUAT_MUST_USE loquat_status loquat_job_take_model(loquat_job *job, loquat_model **model, loquat_error **error);
+LOQUAT_MUST_USE
+loquat_status loquat_job_take_model(loquat_job *job,
+                                    loquat_model **model,
+                                    loquat_error **error);
 
 /** Frees a job: the work in progress is given up, a result that was not taken is dropped. NULL is fine. */
 void loquat_job_free(loquat_job *job);
@@ -1132,9 +1138,9 @@ typedef struct loquat_estimate {
  * Fills `estimate` with the memory that loquat_model_load with these arguments and one session with `session_options` will hold on this runtime.
  * Either options may be NULL for the defaults. The numbers are those that will be accounted, not a guess.
  *
- * It reads the metadata and the table of tensors, not the weights, and takes about as long as loading a mapped file does; for the time of the
- * call it needs as much memory as the tables, outside the limit. A load needs for its own time about twice as much as the tables besides what
- * it keeps, outside the limit too.
+ * It reads the metadata and the table of tensors, not the weights, and takes about as long as loading a mapped file does:
+ * loquat_model_estimate_start does the same in slices. While it runs it needs as much memory as the tables, outside the limit. (So does a load
+ * need, besides what it keeps and outside the limit, a copy of the vocabulary while it builds the tokenizer.)
  *
  * Statuses as loquat_model_load and loquat_session_new, but for a model that does not fit: that is what `fits` says.
  */
@@ -1146,6 +1152,26 @@ loquat_status loquat_model_estimate(const loquat_runtime *runtime,
                                     const loquat_session_options *session_options,
                                     loquat_estimate *estimate,
                                     loquat_error **error);
+
+/**
+ * Begins an estimate as loquat_model_estimate makes it. Nothing is done yet: that is the polls' work, in the stages of a load. The result is taken with
+ * loquat_job_take_estimate. The job keeps its runtime.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_model_estimate_start(const loquat_runtime *runtime,
+                                          const char *path,
+                                          size_t path_length,
+                                          const loquat_model_options *options,
+                                          const loquat_session_options *session_options,
+                                          loquat_job **job,
+                                          loquat_error **error);
+
+/**
+ * Fills `estimate` with the result of a finished job that loquat_model_estimate_start began, by what the runtime's limit leaves now. Once.
+ *
+ * LOQUAT_INVALID_ARGUMENT where the job has not finished, or makes something else.
+ */
+LOQUAT_MUST_USE loquat_status loquat_job_take_estimate(loquat_job *job, loquat_estimate *estimate, loquat_error **error);
 
 /**
  * As loquat_model_estimate, for a model that is loaded from memory with loquat_model_load_buffer. `data` is read during the call only; it is the

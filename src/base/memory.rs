@@ -3,6 +3,8 @@
 //! A [`MemoryBudget`] belongs to a runtime. Buffers that scale with the model or the context are taken through it, by
 //! category, and come back when they are dropped; small bookkeeping (names, vectors of a few kilobytes) is not counted.
 
+mod filling;
+
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
@@ -10,6 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::error::{Error, Result};
+
+pub use filling::Filling;
 
 /// Alignment of every [`AlignedBuf`], in bytes: one cache line, one AVX-512 register.
 pub const ALIGNMENT: usize = 64;

@@ -5,13 +5,16 @@
 use std::ffi::c_char;
 use std::path::Path;
 
+use crate::base::Job;
 use crate::model::ModelEstimate;
+use crate::runtime::Runtime;
 use crate::session::{SessionMemory, SessionOptions};
 
 use super::buffer::{self, Versioned, VersionedOut};
 use super::call::{Failure, call};
 use super::error::loquat_error;
 use super::handle;
+use super::job::{Work, loquat_job, makes_no, started};
 use super::model::{lent, loquat_model_options, options_of};
 use super::runtime::loquat_runtime;
 use super::session_options::loquat_session_options;
@@ -48,22 +51,18 @@ unsafe impl Versioned for loquat_estimate {
     const FIRST_SIZE: usize = 72;
 }
 
-/// The estimate of a session with the options behind a pointer that may be NULL, and of its model, on a runtime.
+/// The session options behind a pointer that may be NULL.
 ///
 /// # Safety
-/// The pointers are NULL or valid.
-unsafe fn estimated(
-    runtime: *const loquat_runtime,
-    session_options: *const loquat_session_options,
-    model: impl FnOnce() -> Result<ModelEstimate, Failure>,
-) -> Result<loquat_estimate, Failure> {
+/// The pointer is NULL or valid.
+unsafe fn session_options_of(options: *const loquat_session_options) -> Result<SessionOptions, Failure> {
     // SAFETY: as promised by the caller.
-    let (runtime, options) = unsafe {
-        let options = if session_options.is_null() { SessionOptions::default() } else { handle::shared(session_options)?.clone() };
-        (handle::shared(runtime)?, options)
-    };
-    let model = model()?;
-    let session = model.config().ok().map(|_| SessionMemory::estimate(&model, &options, &runtime)).transpose()?;
+    Ok(if options.is_null() { SessionOptions::default() } else { unsafe { handle::shared(options) }?.clone() })
+}
+
+/// The figures for C, by what the limit of `runtime` leaves now.
+fn figures(model: &ModelEstimate, options: &SessionOptions, runtime: &Runtime) -> Result<loquat_estimate, Failure> {
+    let session = model.config().ok().map(|_| SessionMemory::estimate(model, options, runtime)).transpose()?;
     let budget = runtime.budget();
     let available = if budget.limit() == u64::MAX { u64::MAX } else { budget.limit().saturating_sub(budget.private_used()) };
     let private_total = model.private() + session.map_or(0, |session| session.total());
@@ -81,12 +80,26 @@ unsafe fn estimated(
     })
 }
 
+/// An estimate in progress.
+pub(super) struct EstimateJob {
+    pub(super) job: Job<ModelEstimate>,
+    options: SessionOptions,
+    runtime: Runtime,
+}
+
+impl EstimateJob {
+    /// The figures of the finished job.
+    pub(super) fn take(&mut self) -> Result<loquat_estimate, Failure> {
+        figures(&self.job.take()?, &self.options, &self.runtime)
+    }
+}
+
 /// Fills `estimate` with the memory that loquat_model_load with these arguments and one session with `session_options` will hold on this runtime.
 /// Either options may be NULL for the defaults. The numbers are those that will be accounted, not a guess.
 ///
-/// It reads the metadata and the table of tensors, not the weights, and takes about as long as loading a mapped file does; for the time of the
-/// call it needs as much memory as the tables, outside the limit. A load needs for its own time about twice as much as the tables besides what
-/// it keeps, outside the limit too.
+/// It reads the metadata and the table of tensors, not the weights, and takes about as long as loading a mapped file does:
+/// loquat_model_estimate_start does the same in slices. While it runs it needs as much memory as the tables, outside the limit. (So does a load
+/// need, besides what it keeps and outside the limit, a copy of the vocabulary while it builds the tokenizer.)
 ///
 /// Statuses as loquat_model_load and loquat_session_new, but for a model that does not fit: that is what `fits` says.
 #[unsafe(no_mangle)]
@@ -106,7 +119,57 @@ pub unsafe extern "C" fn loquat_model_estimate(
             let out = VersionedOut::new(estimate, "estimate")?;
             let path = buffer::text(path, path_length, "path")?;
             let options = options_of(options)?;
-            out.set(estimated(runtime, session_options, || Ok(ModelEstimate::of_file(Path::new(path), options)?))?);
+            let (session_options, runtime) = (session_options_of(session_options)?, handle::shared(runtime)?);
+            out.set(figures(&ModelEstimate::of_file(Path::new(path), options)?, &session_options, &runtime)?);
+            Ok(LOQUAT_OK)
+        })
+    }
+}
+
+/// Begins an estimate as loquat_model_estimate makes it. Nothing is done yet: that is the polls' work, in the stages of a load. The result is taken with
+/// loquat_job_take_estimate. The job keeps its runtime.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn loquat_model_estimate_start(
+    runtime: *const loquat_runtime,
+    path: *const c_char,
+    path_length: usize,
+    options: *const loquat_model_options,
+    session_options: *const loquat_session_options,
+    job: *mut *mut loquat_job,
+    error: *mut *mut loquat_error,
+) -> loquat_status {
+    // SAFETY: as above.
+    unsafe {
+        call(error, || {
+            handle::make(job, "job", || {
+                let path = buffer::text(path, path_length, "path")?;
+                let job = ModelEstimate::of_file_job(Path::new(path), options_of(options)?);
+                let (options, runtime) = (session_options_of(session_options)?, handle::shared(runtime)?.clone());
+                Ok(started(Work::Estimate(EstimateJob { job, options, runtime })))
+            })
+        })
+    }
+}
+
+/// Fills `estimate` with the result of a finished job that loquat_model_estimate_start began, by what the runtime's limit leaves now. Once.
+///
+/// LOQUAT_INVALID_ARGUMENT where the job has not finished, or makes something else.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn loquat_job_take_estimate(
+    job: *mut loquat_job,
+    estimate: *mut loquat_estimate,
+    error: *mut *mut loquat_error,
+) -> loquat_status {
+    // SAFETY: as above.
+    unsafe {
+        call(error, || {
+            let out = VersionedOut::new(estimate, "estimate")?;
+            match &mut *handle::exclusive(job)? {
+                Work::Estimate(estimate) => out.set(estimate.take()?),
+                Work::Model(_) => return Err(makes_no("estimate")),
+            }
             Ok(LOQUAT_OK)
         })
     }
@@ -131,7 +194,8 @@ pub unsafe extern "C" fn loquat_model_estimate_buffer(
             let out = VersionedOut::new(estimate, "estimate")?;
             let bytes = lent(data, length, None, std::ptr::null_mut())?;
             let options = options_of(options)?;
-            out.set(estimated(runtime, session_options, || Ok(ModelEstimate::of_bytes(bytes, "lent buffer", options)?))?);
+            let (session_options, runtime) = (session_options_of(session_options)?, handle::shared(runtime)?);
+            out.set(figures(&ModelEstimate::of_bytes(bytes, "lent buffer", options)?, &session_options, &runtime)?);
             Ok(LOQUAT_OK)
         })
     }

@@ -7,12 +7,13 @@ use std::ffi::{c_char, c_void};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::base::{Job, JobState, JobWatch};
+use crate::base::{Error, Job, JobState, JobWatch};
 use crate::model::Model;
 
 use super::buffer::{self, Out, Versioned, VersionedOut};
 use super::call::{Failure, Outcome, call};
 use super::error::loquat_error;
+use super::estimate::EstimateJob;
 use super::handle::{self, Opaque};
 use super::model::{lent, loquat_model, loquat_model_options, loquat_release_fn, options_of};
 use super::runtime::loquat_runtime;
@@ -26,6 +27,28 @@ pub struct loquat_job {
 /// The work of a job, by what it makes.
 pub(super) enum Work {
     Model(Job<Model>),
+    Estimate(EstimateJob),
+}
+
+impl Work {
+    fn poll(&mut self, budget_ns: u64) -> Result<JobState, Error> {
+        match self {
+            Self::Model(job) => job.poll(budget_ns),
+            Self::Estimate(estimate) => estimate.job.poll(budget_ns),
+        }
+    }
+
+    fn watch(&self) -> JobWatch {
+        match self {
+            Self::Model(job) => job.watch(),
+            Self::Estimate(estimate) => estimate.job.watch(),
+        }
+    }
+}
+
+/// The failure where a result of another kind is asked for.
+pub(super) fn makes_no(what: &str) -> Failure {
+    Failure::argument(format!("the job makes no {what}"))
 }
 
 /// What may be used while a poll runs.
@@ -60,7 +83,8 @@ pub struct loquat_job_progress {
     pub struct_size: u32,
     /// A LOQUAT_JOB_ number: how the job stood when it was last polled.
     pub state: u32,
-    /// The share of the work that is done, from 0 to 1; never smaller than it was. By usual times: only the end is sure to be 1.
+    /// The share of the work that is done, from 0 to 1, weighed by the times that the stages usually take. It never falls, and is 1 when the job
+    /// has finished.
     pub progress: f32,
     /// Zero.
     pub reserved: u32,
@@ -73,9 +97,10 @@ unsafe impl Versioned for loquat_job_progress {
     const FIRST_SIZE: usize = std::mem::offset_of!(loquat_job_progress, stage) + size_of::<*const c_char>();
 }
 
-fn started(job: Job<Model>) -> (Work, Watched) {
-    let watched = Watched { watch: job.watch(), state: AtomicU32::new(LOQUAT_JOB_RUNNING) };
-    (Work::Model(job), watched)
+/// What stands behind a new job.
+pub(super) fn started(work: Work) -> (Work, Watched) {
+    let watched = Watched { watch: work.watch(), state: AtomicU32::new(LOQUAT_JOB_RUNNING) };
+    (work, watched)
 }
 
 /// Begins to load a model file, as loquat_model_load does it. Nothing is done yet, not even looked for: that is the polls' work. The result is
@@ -96,7 +121,7 @@ pub unsafe extern "C" fn loquat_model_load_start(
             handle::make(job, "job", || {
                 let runtime = handle::shared(runtime)?;
                 let path = buffer::text(path, path_length, "path")?;
-                Ok(started(Model::load_job(&runtime, Path::new(path), options_of(options)?)))
+                Ok(started(Work::Model(Model::load_job(&runtime, Path::new(path), options_of(options)?))))
             })
         })
     }
@@ -125,7 +150,7 @@ pub unsafe extern "C" fn loquat_model_load_buffer_start(
             handle::make(job, "job", || {
                 let lent = lent(data, length, release, user_data)?;
                 let runtime = handle::shared(runtime)?;
-                Ok(started(Model::from_bytes_job(&runtime, lent, "lent buffer", options_of(options)?)))
+                Ok(started(Work::Model(Model::from_bytes_job(&runtime, lent, "lent buffer", options_of(options)?))))
             })
         })
     }
@@ -135,7 +160,8 @@ pub unsafe extern "C" fn loquat_model_load_buffer_start(
 /// the end. It may take longer where the system has to bring a page of a file from the disk.
 ///
 /// LOQUAT_PENDING: there is work left, poll again. LOQUAT_DONE: the result is there. LOQUAT_CANCELLED: the job was given up, because it was
-/// cancelled or its deadline has passed (loquat_job_get_progress tells); everything that it held is given back. An error: the work failed, with the
+/// cancelled or its deadline has passed (loquat_job_get_progress tells); everything that it held is given back, which takes the system some tens of
+/// milliseconds for each gigabyte that was read into private memory. An error: the work failed, with the
 /// statuses of the call that does the same at once. Where the job has ended, a poll says again how.
 #[unsafe(no_mangle)]
 #[must_use]
@@ -145,9 +171,7 @@ pub unsafe extern "C" fn loquat_job_poll(job: *mut loquat_job, budget_ns: u64, e
         call(error, || {
             let state = &handle::side(job)?.state;
             let mut work = handle::exclusive(job)?;
-            let polled = match &mut *work {
-                Work::Model(job) => job.poll(budget_ns),
-            };
+            let polled = work.poll(budget_ns);
             let (number, outcome): (u32, Outcome) = match polled {
                 Ok(JobState::Running) => (LOQUAT_JOB_RUNNING, Ok(LOQUAT_PENDING)),
                 Ok(JobState::Finished) => (LOQUAT_JOB_FINISHED, Ok(LOQUAT_DONE)),
@@ -211,9 +235,9 @@ pub unsafe extern "C" fn loquat_job_set_deadline(job: *const loquat_job, ns: u64
     }
 }
 
-/// Takes the model out of a finished job. It is then yours, to be freed with loquat_model_free, and does not need the job any more.
+/// Takes the model out of a finished job that loads one. It is then yours, to be freed with loquat_model_free, and does not need the job any more.
 ///
-/// LOQUAT_INVALID_ARGUMENT where the job has not finished or its result was taken before.
+/// LOQUAT_INVALID_ARGUMENT where the job has not finished, its result was taken before, or it makes something else.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn loquat_job_take_model(
@@ -227,6 +251,7 @@ pub unsafe extern "C" fn loquat_job_take_model(
             let out = Out::new(model, "model")?;
             let model = match &mut *handle::exclusive(job)? {
                 Work::Model(job) => job.take()?,
+                Work::Estimate(_) => return Err(makes_no("model")),
             };
             out.set(handle::boxed(model, ()));
             Ok(LOQUAT_OK)

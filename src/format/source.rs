@@ -8,6 +8,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::base::memory::Filling;
 use crate::base::{AlignedBuf, Error, MemoryBudget, MemoryCategory, Pace, Reservation, Result, SharedBytes, at_once};
 
 /// How a file is brought into memory.
@@ -110,13 +111,18 @@ impl AsRef<[u8]> for Private {
 const READ: usize = 1 << 18;
 
 async fn read(mut file: File, len: usize, budget: &Arc<MemoryBudget>, pace: &Pace) -> Result<SharedBytes> {
-    let mut buf = AlignedBuf::zeroed(budget, MemoryCategory::WeightsPrivate, len)?;
+    let mut filling = Filling::new(budget, MemoryCategory::WeightsPrivate, len)?;
     pace.expect(len as u64);
-    for part in buf.chunks_mut(READ) {
+    loop {
+        let part = filling.next(READ);
+        if part.is_empty() {
+            break;
+        }
+        let bytes = part.len();
         file.read_exact(part).map_err(|error| Error::io(format_args!("{len} bytes"), &error))?;
-        pace.work(part.len()).await;
+        pace.work(bytes).await;
     }
-    Ok(SharedBytes::new(Arc::new(Private(buf))))
+    Ok(SharedBytes::new(Arc::new(Private(filling.finish()))))
 }
 
 #[cfg(test)]

@@ -8,13 +8,13 @@
 
 use std::path::Path;
 
-use crate::base::{Error, MemoryBudget, MemoryCategory, Pace, Result, SharedBytes, at_once};
+use crate::base::{Error, Job, MemoryBudget, MemoryCategory, Pace, Result, SharedBytes};
 use crate::format::Access;
 use crate::kernels::ops::Program;
 
 use super::config::ModelConfig;
 use super::loaded::LoadOptions;
-use super::loader::{Network, Origin, Parts};
+use super::loader::{Network, Origin, Parts, stages};
 use super::weights::Vectors;
 
 /// Bytes that a model takes of its runtime's budget, by category, and what sessions of it are computed from.
@@ -34,7 +34,12 @@ impl ModelEstimate {
     /// # Errors
     /// As for `load`: a file that can't be loaded has no estimate. Not `OutOfMemory` by a budget.
     pub fn of_file(path: &Path, options: LoadOptions) -> Result<Self> {
-        Self::of(Origin::Path(path.to_owned()), options)
+        Self::of_file_job(path, options).finish()
+    }
+
+    /// A job that does what [`of_file`](Self::of_file) does, in the stages of a load.
+    pub fn of_file_job(path: &Path, options: LoadOptions) -> Job<Self> {
+        Self::job(Origin::Path(path.to_owned()), options)
     }
 
     /// What [`Model::from_bytes`](super::Model::from_bytes) with the same arguments will take; the lent bytes are not part of it.
@@ -42,13 +47,17 @@ impl ModelEstimate {
     /// # Errors
     /// As for [`of_file`](Self::of_file).
     pub fn of_bytes(bytes: SharedBytes, name: &str, options: LoadOptions) -> Result<Self> {
-        Self::of(Origin::Bytes(bytes, name.to_owned()), options)
+        Self::job(Origin::Bytes(bytes, name.to_owned()), options).finish()
     }
 
-    fn of(origin: Origin, options: LoadOptions) -> Result<Self> {
+    fn job(origin: Origin, options: LoadOptions) -> Job<Self> {
+        Job::new(stages(&origin, Access::Map), move |pace| async move { Self::of(origin, options, &pace).await })
+    }
+
+    async fn of(origin: Origin, options: LoadOptions, pace: &Pace) -> Result<Self> {
         let own = MemoryBudget::new(u64::MAX);
         let mapped = LoadOptions { access: Access::Map, ..options };
-        let parts = at_once(Parts::load(&own, origin, mapped, Vectors::Blank, &Pace::unhurried()))?;
+        let parts = Parts::load(&own, origin, mapped, Vectors::Blank, pace).await?;
         let tables = own.used(MemoryCategory::Other) + parts.tokenizer.as_ref().map_or(0, |tokenizer| tokenizer.memory());
         let (file, vectors) = (own.used(MemoryCategory::WeightsMapped), own.used(MemoryCategory::WeightsPrivate));
         let (weights_mapped, weights_private) = match options.access {

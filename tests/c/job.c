@@ -240,6 +240,21 @@ static void estimates(void) {
         loquat_runtime_free(small);
     }
 
+    /* As a job: the same, and no model. */
+    loquat_job *job = NULL;
+    loquat_estimate sliced = {.struct_size = sizeof sliced};
+    EXPECT(LOQUAT_OK, loquat_model_estimate(runtime, DEMO_MODEL, strlen(DEMO_MODEL), NULL, options, &estimate, NULL));
+    EXPECT(LOQUAT_OK, loquat_model_estimate_start(runtime, DEMO_MODEL, strlen(DEMO_MODEL), NULL, options, &job, NULL));
+    EXPECT_ERROR(LOQUAT_INVALID_ARGUMENT, "not finished", loquat_job_take_estimate(job, &sliced, &error));
+    CHECK(to_the_end(job) > 50);
+    EXPECT_ERROR(LOQUAT_INVALID_ARGUMENT, "no model", loquat_job_take_model(job, &model, &error));
+    EXPECT(LOQUAT_OK, loquat_job_take_estimate(job, &sliced, NULL));
+    CHECK(memcmp(&sliced, &estimate, sizeof sliced) == 0);
+    loquat_job_free(job);
+    job = start(runtime, DEMO_MODEL);
+    EXPECT_ERROR(LOQUAT_INVALID_ARGUMENT, "no estimate", loquat_job_take_estimate(job, &sliced, &error));
+    loquat_job_free(job);
+
     size_t length = 0;
     char *data = whole_file(DEMO_MODEL, &length);
     EXPECT(LOQUAT_OK, loquat_model_estimate_buffer(runtime, (uint8_t *)data, length, NULL, options, &lent_estimate, NULL));

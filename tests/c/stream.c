@@ -119,7 +119,7 @@ static void busy_and_given_back(void) {
     }
     loquat_stream_free(stream);
     EXPECT(LOQUAT_OK, loquat_session_position(session, &position, &capacity, NULL));
-    CHECK(position >= PROMPT_LENGTH + 3 && position <= PROMPT_LENGTH + 9);
+    CHECK(position >= PROMPT_LENGTH + 2 && position <= PROMPT_LENGTH + 9); /* the last token need not be computed yet */
     EXPECT(LOQUAT_TOKEN, loquat_session_step(session, UINT64_MAX, &event, NULL));
 
     /* Cancelled from either handle: what is there comes, then the cancel, and no event is missing. */
