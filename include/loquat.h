@@ -534,7 +534,8 @@ loquat_status loquat_model_load_buffer_start(const loquat_runtime *runtime,
  * the end. It may take longer where the system has to bring a page of a file from the disk.
  *
  * LOQUAT_PENDING: there is work left, poll again. LOQUAT_DONE: the result is there. LOQUAT_CANCELLED: the job was given up, because it was
- * cancelled or its deadline has passed (loquat_job_get_progress tells); everything that it held is given back. An error: the work failed, with the
+ * cancelled or its deadline has passed (loquat_job_get_progress tells); everything that it held is given back, which takes the system some tens of
+ * milliseconds for each gigabyte that was read into private memory. An error: the work failed, with the
  * statuses of the call that does the same at once. Where the job has ended, a poll says again how.
  */
 LOQUAT_MUST_USE

@@ -78,23 +78,29 @@ impl<T> Job<T> {
         if let Some(state) = self.given_up() {
             self.inside = Inside::GivenUp(state);
         }
-        if let Inside::Working(work) = &mut self.inside {
-            self.pace.begin_slice(budget_ns);
-            match poll_once(work.as_mut()) {
-                Poll::Ready(Ok(result)) => self.inside = Inside::Finished(result),
-                Poll::Ready(Err(error)) => self.inside = Inside::Failed(error),
-                Poll::Pending => {
-                    if let Some(state) = self.given_up() {
-                        self.inside = Inside::GivenUp(state);
-                    }
-                }
-            }
+        if matches!(self.inside, Inside::Working(_)) {
+            self.work(budget_ns);
         }
         match &self.inside {
             Inside::Working(_) => Ok(JobState::Running),
             Inside::Finished(_) | Inside::Taken => Ok(JobState::Finished),
             Inside::Failed(error) => Err(error.clone()),
             Inside::GivenUp(state) => Ok(*state),
+        }
+    }
+
+    /// Goes on with the work in hand. Where it panics, it is gone and the job has failed.
+    fn work(&mut self, budget_ns: u64) {
+        let failed = Inside::Failed(Error::internal("the work of the job panicked"));
+        let Inside::Working(mut work) = std::mem::replace(&mut self.inside, failed) else { return };
+        self.pace.begin_slice(budget_ns);
+        self.inside = match poll_once(work.as_mut()) {
+            Poll::Ready(Ok(result)) => Inside::Finished(result),
+            Poll::Ready(Err(error)) => Inside::Failed(error),
+            Poll::Pending => Inside::Working(work),
+        };
+        if let Some(state) = self.given_up() {
+            self.inside = Inside::GivenUp(state);
         }
     }
 
@@ -202,6 +208,22 @@ mod tests {
         drop(saved);
         drop(counting(Arc::clone(&held)));
         assert_eq!(Arc::strong_count(&held), 1);
+    }
+
+    #[test]
+    fn a_panic_ends_the_work_and_is_a_failure_from_then_on() {
+        let held = Arc::new(());
+        let theirs = Arc::clone(&held);
+        let mut job: Job<()> = Job::new(STAGES, |pace| async move {
+            let _held = theirs;
+            pace.spend(1 << 20).await;
+            std::panic::resume_unwind(Box::new(()));
+        });
+        assert_eq!(job.poll(0).unwrap(), JobState::Running);
+        let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job.poll(u64::MAX)));
+        assert!(polled.is_err());
+        assert_eq!(Arc::strong_count(&held), 1);
+        assert_eq!(job.poll(u64::MAX).unwrap_err().kind(), ErrorKind::Internal);
     }
 
     #[test]

@@ -146,7 +146,7 @@ pub unsafe extern "C" fn loquat_model_estimate_start(
                 let path = buffer::text(path, path_length, "path")?;
                 let job = ModelEstimate::of_file_job(Path::new(path), options_of(options)?);
                 let (options, runtime) = (session_options_of(session_options)?, handle::shared(runtime)?.clone());
-                Ok(started(Work::Estimate(EstimateJob { job, options, runtime })))
+                Ok(started(Work::Estimate(Box::new(EstimateJob { job, options, runtime }))))
             })
         })
     }

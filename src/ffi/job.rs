@@ -27,7 +27,7 @@ pub struct loquat_job {
 /// The work of a job, by what it makes.
 pub(super) enum Work {
     Model(Job<Model>),
-    Estimate(EstimateJob),
+    Estimate(Box<EstimateJob>),
 }
 
 impl Work {
