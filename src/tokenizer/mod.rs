@@ -54,7 +54,7 @@ const LONGEST_TEXT: usize = u32::MAX as usize / 3 - 16;
 const TOKEN_COST: usize = 32;
 const MERGE_COST: usize = 128;
 /// Passes over the vocabulary that building a tokenizer makes, about.
-const PASSES: usize = 7;
+const PASSES: usize = 4;
 
 /// How a text is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
