@@ -14,13 +14,16 @@ const SECTIONS: &[&str] = &[
     "runtime",
     "host",
     "model",
+    "job",
     "metadata",
     "tensors",
     "tokenizer",
     "chat",
     "session_options",
+    "estimate",
     "session",
     "batch",
+    "stream",
     "metrics",
 ];
 

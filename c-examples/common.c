@@ -201,6 +201,10 @@ struct bytes read_file(const char *path) {
     return content;
 }
 
+const char *model_path(const struct common *options) {
+    return options->model ? options->model : DEMO_MODEL;
+}
+
 loquat_runtime *open_runtime(const struct common *options) {
     loquat_error *error = NULL;
     loquat_runtime_options *settings = NULL;
@@ -213,7 +217,7 @@ loquat_runtime *open_runtime(const struct common *options) {
 }
 
 loquat_model *open_model(const struct common *options, const loquat_runtime *runtime, uint32_t vocab_only) {
-    const char *path = options->model ? options->model : DEMO_MODEL;
+    const char *path = model_path(options);
     loquat_error *error = NULL;
     loquat_model_options *settings = NULL;
     loquat_model *model = NULL;
@@ -245,16 +249,13 @@ double seconds(void) {
 #endif
 }
 
-void sleep_until(double time) {
-    double left = time - seconds();
-    if (left <= 0) {
-        return;
-    }
+void pause_for(double seconds) {
 #ifdef _WIN32
-    Sleep((DWORD)(left * 1e3));
+    Sleep((DWORD)(seconds * 1e3));
 #else
-    struct timespec pause = {(time_t)left, (long)((left - (double)(time_t)left) * 1e9)};
-    nanosleep(&pause, NULL);
+    struct timespec time = {(time_t)seconds, 0};
+    time.tv_nsec = (long)((seconds - (double)time.tv_sec) * 1e9);
+    nanosleep(&time, NULL);
 #endif
 }
 

@@ -46,6 +46,8 @@ struct bytes read_file(const char *path);
 /* malloc that does not return NULL. */
 void *allocate(size_t bytes);
 
+/* The path of the model: of the options, or of the demo model. */
+const char *model_path(const struct common *options);
 /* A runtime, and the model of the options on it. */
 loquat_runtime *open_runtime(const struct common *options);
 loquat_model *open_model(const struct common *options, const loquat_runtime *runtime, uint32_t vocab_only);
@@ -54,8 +56,8 @@ uint32_t *tokenize(const loquat_model *model, const char *text, size_t length, u
 
 /* Seconds of a monotonic clock. */
 double seconds(void);
-/* Sleeps until seconds() has reached `time`. */
-void sleep_until(double time);
+/* Does nothing for so many seconds. */
+void pause_for(double seconds);
 /* The most memory that the process has held, in bytes; 0 where the system does not say. */
 uint64_t peak_rss_bytes(void);
 /* Whether stderr is a terminal. */

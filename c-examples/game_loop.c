@@ -80,7 +80,10 @@ static struct frames play(const struct plan *plan, loquat_session *session, stru
         frames.over_ms[frames.count] = session ? (end - before) * 1e3 - plan->budget_ms : 0;
         frames.missed += end - due > FRAME_S;
         frames.count++;
-        sleep_until(start + frames.count * FRAME_S);
+        double left = start + frames.count * FRAME_S - seconds();
+        if (left > 0) {
+            pause_for(left);
+        }
     }
     return frames;
 }

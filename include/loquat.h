@@ -95,13 +95,13 @@ const char *loquat_version(void);
 /** A step produced a token; the event describes it. */
 #define LOQUAT_TOKEN 1
 
-/** The budget of the step is used up; the next step goes on from there. Nothing is lost. */
+/** The budget of the step or poll is used up; the next one goes on from there. Nothing is lost. Of a stream: there is no event yet. */
 #define LOQUAT_PENDING 2
 
-/** The turn is over, or there is nothing to do; the event says why. */
+/** The turn is over, or there is nothing to do; the event says why. Of a job: the result is there. */
 #define LOQUAT_DONE 3
 
-/** loquat_session_cancel was called. The session is valid and the next step goes on. */
+/** A cancel function was called. The session is valid and the next step goes on. Of a job: it was given up, also by its deadline. */
 #define LOQUAT_CANCELLED 4
 
 /** The buffer holds fewer elements than the result has. The length that is needed was returned, the buffer was not touched. */
@@ -541,7 +541,8 @@ loquat_status loquat_model_options_set(loquat_model_options *options,
                                        loquat_error **error);
 
 /**
- * Loads a model file (GGUF). `path` is UTF-8 on every system. `options` may be NULL for the defaults; they are not kept.
+ * Loads a model file (GGUF). `path` is UTF-8 on every system. `options` may be NULL for the defaults; they are not kept. Blocks until
+ * the model is there; loquat_model_load_start does the same in slices.
  *
  * LOQUAT_IO, LOQUAT_INVALID_FILE, LOQUAT_UNSUPPORTED (an architecture, tensor type or tokenizer that this version lacks; the message names
  * it), LOQUAT_OUT_OF_MEMORY.
@@ -599,6 +600,127 @@ loquat_status loquat_model_get_prefix_cache(const loquat_model *model,
 
 /** Lets go of all that the model keeps for sessions that begin alike. Sessions keep what they share. At any time, from any thread. */
 LOQUAT_MUST_USE loquat_status loquat_model_clear_prefix_cache(const loquat_model *model, loquat_error **error);
+
+/* ===========================================================================
+ * Job
+ *
+ * Long work that the host drives: it polls with a time budget, watches the progress, may cancel. The thread that polls does the work; no
+ * thread is started. Loading a model is such work; the calls that block are the same work without a pause.
+ * ======================================================================== */
+
+/** State of a job: there is work left. */
+#define LOQUAT_JOB_RUNNING 0
+
+/** State of a job: the result is there, or was taken. */
+#define LOQUAT_JOB_FINISHED 1
+
+/** State of a job: the work failed; each poll says how. */
+#define LOQUAT_JOB_FAILED 2
+
+/** State of a job: it was given up because loquat_job_cancel was called. */
+#define LOQUAT_JOB_CANCELLED 3
+
+/** State of a job: it was given up because its deadline passed. */
+#define LOQUAT_JOB_EXPIRED 4
+
+/** Long work in progress, or its result. */
+typedef struct loquat_job loquat_job;
+
+/** How far a job has come. */
+typedef struct loquat_job_progress {
+    /** Set by the caller to sizeof(loquat_job_progress). */
+    uint32_t struct_size;
+    /** A LOQUAT_JOB_ number: how the job stood when it was last polled. */
+    uint32_t state;
+    /**
+     * The share of the work that is done, from 0 to 1, weighed by the times that the stages usually take. It never falls, and is 1 when the job
+     * has finished.
+     */
+    float progress;
+    /** Zero. */
+    uint32_t reserved;
+    /** What is being done, in one word of English: for a model "file", "metadata", "tokenizer", "weights". Static, ends with NUL. */
+    const char *stage;
+} loquat_job_progress;
+
+/**
+ * Begins to load a model file, as loquat_model_load does it. Nothing is done yet, not even looked for: that is the polls' work. The result is
+ * taken with loquat_job_take_model. The job keeps its runtime.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_model_load_start(const loquat_runtime *runtime,
+                                      const char *path,
+                                      size_t path_length,
+                                      const loquat_model_options *options,
+                                      loquat_job **job,
+                                      loquat_error **error);
+
+/**
+ * Begins to load a model from memory that the host lends, as loquat_model_load_buffer does it.
+ *
+ * Lent: `data` must stay as it is until `release` is called with `user_data`. That happens exactly once: when the job is given up, fails or is
+ * freed before its result was taken; else when the model and its sessions are gone; or before this call returns where it fails. Where `data`
+ * or `job` is NULL the call fails and `release` is not called.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_model_load_buffer_start(const loquat_runtime *runtime,
+                                             const uint8_t *data,
+                                             size_t length,
+                                             loquat_release_fn release,
+                                             void *user_data,
+                                             const loquat_model_options *options,
+                                             loquat_job **job,
+                                             loquat_error **error);
+
+/**
+ * Works on the job for about `budget_ns` nanoseconds, on the calling thread. 0 does one piece of work (some microseconds), UINT64_MAX goes on to
+ * the end. It may take longer where the system has to bring a page of a file from the disk.
+ *
+ * LOQUAT_PENDING: there is work left, poll again. LOQUAT_DONE: the result is there. LOQUAT_CANCELLED: the job was given up, because it was
+ * cancelled or its deadline has passed (loquat_job_get_progress tells); everything that it held is given back, which takes the system some tens of
+ * milliseconds for each gigabyte that was read into private memory. An error: the work failed, with the
+ * statuses of the call that does the same at once. Where the job has ended, a poll says again how.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_job_poll(loquat_job *job,
+                              uint64_t budget_ns,
+                              loquat_error **error);
+
+/** Fills `progress` with how far the job has come. At any time, from any thread. */
+LOQUAT_MUST_USE
+loquat_status loquat_job_get_progress(const loquat_job *job,
+                                      loquat_job_progress *progress,
+                                      loquat_error **error);
+
+/**
+ * Has the job given up: the poll that runs now, or the next one, returns LOQUAT_CANCELLED. Without effect on a job that has ended. At any time,
+ * from any thread.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_job_cancel(const loquat_job *job,
+                                loquat_error **error);
+
+/**
+ * Has the job given up where it has not ended in `ns` nanoseconds from now, whether it is polled or not; UINT64_MAX takes the deadline back. At
+ * any time, from any thread.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_job_set_deadline(const loquat_job *job,
+                                      uint64_t ns,
+                                      loquat_error **error);
+
+/**
+ * Takes the model out of a finished job that loads one. It is then yours, to be freed with loquat_model_free, and does not need the job any more.
+ *
+ * LOQUAT_INVALID_ARGUMENT where the job has not finished, its result was taken before, or it makes something else.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_job_take_model(loquat_job *job,
+                                    loquat_model **model,
+                                    loquat_error **error);
+
+/** Frees a job: the work in progress is given up, a result that was not taken is dropped. NULL is fine. */
+void loquat_job_free(loquat_job *job);
 
 /* ===========================================================================
  * Metadata
@@ -1170,6 +1292,90 @@ loquat_status loquat_session_options_set(loquat_session_options *options,
                                          loquat_error **error);
 
 /* ===========================================================================
+ * Memory estimate
+ *
+ * What a model and a session of it will hold, before either is made.
+ * ======================================================================== */
+
+/** Memory that a model and one session of it take, in bytes, in the categories of loquat_memory. */
+typedef struct loquat_estimate {
+    /** Set by the caller to sizeof(loquat_estimate). */
+    uint32_t struct_size;
+    /**
+     * 1 if the model and one session would fit in what the runtime's memory limit leaves now, else 0. For a vocabulary alone: the model.
+     */
+    uint32_t fits;
+    /** The model file, where it is mapped. Not held against the limit. */
+    uint64_t weights_mapped;
+    /** Weights in private memory. */
+    uint64_t weights_private;
+    /** Tokenizer tables and indexes of the metadata (in loquat_memory: other). */
+    uint64_t tables;
+    /** The key/value cache of one session for its whole context; UINT64_MAX for a vocabulary alone, which has no sessions. */
+    uint64_t session_kv_cache;
+    /** The working memory of one session; UINT64_MAX as above. */
+    uint64_t session_scratch;
+    /** The sampler of one session (in loquat_memory: other); UINT64_MAX as above. */
+    uint64_t session_other;
+    /** All private memory of the model and one session. */
+    uint64_t private_total;
+    /** What the runtime's limit leaves now; UINT64_MAX without a limit. */
+    uint64_t available;
+} loquat_estimate;
+
+/**
+ * Fills `estimate` with the memory that loquat_model_load with these arguments and one session with `session_options` will hold on this runtime.
+ * Either options may be NULL for the defaults. The numbers are those that will be accounted, not a guess.
+ *
+ * It reads the metadata and the table of tensors, not the weights, and takes about as long as loading a mapped file does:
+ * loquat_model_estimate_start does the same in slices. While it runs it needs as much memory as the tables, outside the limit. (So does a load
+ * need, besides what it keeps and outside the limit, a copy of the vocabulary while it builds the tokenizer.)
+ *
+ * Statuses as loquat_model_load and loquat_session_new, but for a model that does not fit: that is what `fits` says.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_model_estimate(const loquat_runtime *runtime,
+                                    const char *path,
+                                    size_t path_length,
+                                    const loquat_model_options *options,
+                                    const loquat_session_options *session_options,
+                                    loquat_estimate *estimate,
+                                    loquat_error **error);
+
+/**
+ * Begins an estimate as loquat_model_estimate makes it. Nothing is done yet: that is the polls' work, in the stages of a load. The result is taken with
+ * loquat_job_take_estimate. The job keeps its runtime.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_model_estimate_start(const loquat_runtime *runtime,
+                                          const char *path,
+                                          size_t path_length,
+                                          const loquat_model_options *options,
+                                          const loquat_session_options *session_options,
+                                          loquat_job **job,
+                                          loquat_error **error);
+
+/**
+ * Fills `estimate` with the result of a finished job that loquat_model_estimate_start began, by what the runtime's limit leaves now. Once.
+ *
+ * LOQUAT_INVALID_ARGUMENT where the job has not finished, or makes something else.
+ */
+LOQUAT_MUST_USE loquat_status loquat_job_take_estimate(loquat_job *job, loquat_estimate *estimate, loquat_error **error);
+
+/**
+ * As loquat_model_estimate, for a model that is loaded from memory with loquat_model_load_buffer. `data` is read during the call only; it is the
+ * host's own and not part of the numbers.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_model_estimate_buffer(const loquat_runtime *runtime,
+                                           const uint8_t *data,
+                                           size_t length,
+                                           const loquat_model_options *options,
+                                           const loquat_session_options *session_options,
+                                           loquat_estimate *estimate,
+                                           loquat_error **error);
+
+/* ===========================================================================
  * Session
  *
  * One conversation with a model: its context, its key/value cache, its sampler. Append a prompt, then step until the turn is over.
@@ -1516,6 +1722,70 @@ loquat_status loquat_batch_step(loquat_batch *batch,
                                 uint64_t budget_ns,
                                 loquat_batch_event *event,
                                 loquat_error **error);
+
+/* ===========================================================================
+ * Stream
+ *
+ * A turn of a session that runs by itself: the library steps, on a thread of its own, and the host takes the events out of a queue when
+ * it suits it. No code of the host runs in between but a function that may signal.
+ * ======================================================================== */
+
+/** A turn in progress in the background. */
+typedef struct loquat_stream loquat_stream;
+
+/**
+ * Tells the host that an event is in the queue. It is called on the stream's thread, after every event, and holds that thread up: it should do
+ * no more than signal (set a flag, post a semaphore, write to a pipe). It must not call the library.
+ */
+typedef void (*loquat_wake_fn)(void *user_data);
+
+/**
+ * Lets the turn of a session, begun by appending to it, run in the background, with room for `events` events (1 to 65536) that the host
+ * has not popped yet. Where the queue is full, the session waits: nothing is dropped. `wake` may be NULL.
+ *
+ * The library starts one thread for the stream, which ends with the turn and is joined by loquat_stream_free. It counts as the thread that steps: the
+ * threads of the runtime help it.
+ *
+ * Until the stream is freed the session is in use: calls that take it return LOQUAT_BUSY, except those "at any time" (loquat_session_cancel,
+ * metrics). It may be freed meanwhile; it then goes with the stream. Lent: `user_data` must live until the stream is freed.
+ *
+ * LOQUAT_IO where the system gives no thread. The session is unchanged where the call fails.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_stream_start(loquat_session *session,
+                                  uint32_t events,
+                                  loquat_wake_fn wake,
+                                  void *user_data,
+                                  loquat_stream **stream,
+                                  loquat_error **error);
+
+/**
+ * Takes the next event out of the queue. Where it is empty, waits for `wait_ns` nanoseconds at most: 0 does not wait, UINT64_MAX waits as long as
+ * it takes. `event->text` lives until the next call that takes the stream as `loquat_stream *`.
+ *
+ * LOQUAT_TOKEN: a token was generated. LOQUAT_PENDING: there is no event yet; `event` has the position and the progress of the prompt. LOQUAT_DONE:
+ * the turn is over, `event->reason` says why. LOQUAT_CANCELLED: loquat_stream_cancel or loquat_session_cancel was called. An error: a step
+ * failed, with the statuses of loquat_session_step. The last three are the end of the stream, and come again where it is popped further.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_stream_pop(loquat_stream *stream,
+                                uint64_t wait_ns,
+                                loquat_event *event,
+                                loquat_error **error);
+
+/**
+ * Has the turn stopped within one item of work. The events that are in the queue, then LOQUAT_CANCELLED, can still be popped. At any time, from any
+ * thread.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_stream_cancel(const loquat_stream *stream,
+                                   loquat_error **error);
+
+/**
+ * Stops the turn where it is, within one item of work, ends the thread and waits for that, and gives the session back: it may be stepped on, or
+ * appended to. Events that were not popped are gone; their tokens are in the context. NULL is fine.
+ */
+void loquat_stream_free(loquat_stream *stream);
 
 /* ===========================================================================
  * Metrics

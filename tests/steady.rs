@@ -11,7 +11,7 @@ use common::{demo, goldens};
 use loquat::model::{LoadOptions, Model};
 use loquat::runtime::{Runtime, RuntimeOptions, Threads};
 use loquat::sampling::SamplerConfig;
-use loquat::session::{Session, SessionOptions, Step};
+use loquat::session::{Background, Happening, Session, SessionOptions, Step};
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -84,6 +84,24 @@ fn a_steady_step_allocates_nothing() {
             assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0, "{file}");
         }
     }
+}
+
+#[test]
+fn a_steady_turn_in_the_background_allocates_nothing() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap();
+    let model = model(2, "emberfield-3m-q8_0.gguf");
+    wait_for_parked_workers(1);
+    let mut session = Session::new(&model, &SessionOptions { ignore_eog: true, ..Default::default() }).unwrap();
+    session.append(&goldens()[0].ids).unwrap();
+    let mut background = Background::start(session, 4, || {}).unwrap();
+    for _ in 0..8 {
+        background.pop(u64::MAX).unwrap();
+    }
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    for _ in 0..200 {
+        assert!(matches!(background.pop(u64::MAX).unwrap().what, Happening::Token { .. }));
+    }
+    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0);
 }
 
 #[cfg(target_os = "linux")]

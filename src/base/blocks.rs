@@ -1,6 +1,6 @@
 //! Where large blocks of memory come from: the process's allocator, or the host's.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -42,12 +42,25 @@ impl Blocks {
     /// # Errors
     /// `OutOfMemory` where there is no room, `InvalidArgument` where the host's block does not have the alignment.
     pub fn zeroed(&self, layout: Layout) -> Result<NonNull<u8>> {
+        let block = self.block(layout, true)?;
+        if self.0.as_ref().is_some_and(|source| !source.gives_zeros()) {
+            // SAFETY: the block has the layout's size.
+            unsafe { block.write_bytes(0, layout.size()) };
+        }
+        Ok(block)
+    }
+
+    /// A block whose contents are not initialised, else as [`zeroed`](Self::zeroed).
+    ///
+    /// # Errors
+    /// As for [`zeroed`](Self::zeroed).
+    pub fn unfilled(&self, layout: Layout) -> Result<NonNull<u8>> {
+        self.block(layout, false)
+    }
+
+    fn block(&self, layout: Layout, zeroed: bool) -> Result<NonNull<u8>> {
         debug_assert!(layout.size() > 0);
-        let Some(source) = &self.0 else {
-            // SAFETY: the layout has a size above zero.
-            let block = unsafe { alloc_zeroed(layout) };
-            return NonNull::new(block).ok_or_else(|| Error::out_of_memory(format!("the system refused {} bytes", layout.size())));
-        };
+        let Some(source) = &self.0 else { return system_block(layout, zeroed) };
         let block =
             source.allocate(layout).ok_or_else(|| Error::out_of_memory(format!("the host's allocator refused {} bytes", layout.size())))?;
         if !(block.as_ptr() as usize).is_multiple_of(layout.align()) {
@@ -58,24 +71,60 @@ impl Blocks {
                 layout.align()
             )));
         }
-        if !source.gives_zeros() {
-            // SAFETY: the block has the layout's size.
-            unsafe { block.write_bytes(0, layout.size()) };
-        }
         Ok(block)
     }
 
     /// Gives a block back.
     ///
     /// # Safety
-    /// It came from [`zeroed`](Self::zeroed) of this source with this layout, and is not used any more.
+    /// It came from this source with this layout, and is not used any more.
     pub unsafe fn free(&self, block: NonNull<u8>, layout: Layout) {
         match &self.0 {
             // SAFETY: as the caller promises.
             Some(source) => unsafe { source.free(block, layout) },
             // SAFETY: as the caller promises.
-            None => unsafe { dealloc(block.as_ptr(), layout) },
+            None => unsafe { free_system_block(block, layout) },
         }
+    }
+}
+
+/// The alignment that is asked of the system, and the room for the address of its block before an aligned one. For zeros of a larger
+/// alignment the system's allocator is not asked for zeros but writes them, and so touches all of the memory: that of a KV cache of
+/// thousands of positions of which a few are used. Zeros of this alignment come from it untouched where the block is large.
+const SYSTEM_ALIGN: usize = align_of::<*mut u8>();
+
+/// The layout to ask the system for.
+fn around(layout: Layout) -> Result<Layout> {
+    let size = layout.size().checked_add(layout.align() + size_of::<*mut u8>());
+    size.and_then(|size| Layout::from_size_align(size, SYSTEM_ALIGN).ok())
+        .ok_or_else(|| Error::out_of_memory(format!("{} bytes pass the address space", layout.size())))
+}
+
+fn system_block(layout: Layout, zeroed: bool) -> Result<NonNull<u8>> {
+    let around = around(layout)?;
+    // SAFETY: the layout has a size above zero.
+    let start = unsafe { if zeroed { alloc_zeroed(around) } else { alloc(around) } };
+    if start.is_null() {
+        return Err(Error::out_of_memory(format!("the system refused {} bytes", layout.size())));
+    }
+    // SAFETY: `around` has room for the pointer, for as much as the alignment can take, and for the block behind both.
+    unsafe {
+        let earliest = start.add(size_of::<*mut u8>());
+        let block = earliest.add(earliest.align_offset(layout.align()));
+        block.cast::<*mut u8>().sub(1).write(start);
+        Ok(NonNull::new_unchecked(block))
+    }
+}
+
+/// # Safety
+/// `block` came from [`system_block`] with this layout, and is not used any more.
+unsafe fn free_system_block(block: NonNull<u8>, layout: Layout) {
+    // The size was accepted when the block was made.
+    let Ok(around) = around(layout) else { return };
+    // SAFETY: system_block() has written the start before the block, and asked for that layout.
+    unsafe {
+        let start = block.as_ptr().cast::<*mut u8>().sub(1).read();
+        dealloc(start, around);
     }
 }
 

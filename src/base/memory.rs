@@ -4,6 +4,8 @@
 //! category, and come back when they are dropped; small bookkeeping (names, vectors of a few kilobytes) is not counted. The blocks of
 //! [`AlignedBuf`] come from the host's allocator where it gave one.
 
+mod filling;
+
 use std::alloc::Layout;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
@@ -13,6 +15,8 @@ use std::sync::{Arc, Weak};
 use super::blocks::{BlockSource, Blocks};
 use super::error::{Error, Result};
 use super::sync::Mutex;
+
+pub use filling::Filling;
 
 /// Alignment of every [`AlignedBuf`], in bytes: one cache line, one AVX-512 register.
 pub const ALIGNMENT: usize = 64;

@@ -38,7 +38,7 @@ pub(super) trait Opaque: Sized {
 #[repr(C)] // the tag lies at the same place in objects of every kind
 struct Object<H: Opaque> {
     tag: AtomicU32,
-    /// Number of shared users, or [`EXCLUSIVE`].
+    /// Number of shared users, or [`EXCLUSIVE`], [`HELD`] or [`LEFT`].
     users: AtomicU32,
     poisoned: AtomicBool,
     side: H::Side,
@@ -53,6 +53,10 @@ unsafe impl<H: Opaque> Send for Object<H> {}
 unsafe impl<H: Opaque> Sync for Object<H> {}
 
 const EXCLUSIVE: u32 = u32::MAX;
+/// In exclusive use by another object of the host ([`Held`]).
+const HELD: u32 = u32::MAX - 1;
+/// As [`HELD`], and the host has freed its handle meanwhile: the holder drops the object.
+const LEFT: u32 = u32::MAX - 2;
 /// Written over the tag when an object is freed.
 const FREED: u32 = 0xDEAD_4C51;
 
@@ -102,7 +106,7 @@ where
 {
     // SAFETY: as promised by the caller.
     let object = unsafe { object(pointer) }?;
-    let entered = object.users.fetch_update(Ordering::Acquire, Ordering::Relaxed, |users| (users < EXCLUSIVE - 1).then(|| users + 1));
+    let entered = object.users.fetch_update(Ordering::Acquire, Ordering::Relaxed, |users| (users < LEFT - 1).then(|| users + 1));
     if entered.is_err() {
         return Err(busy::<H>());
     }
@@ -174,6 +178,59 @@ impl<H: Opaque> Drop for Exclusive<'_, H> {
     }
 }
 
+/// Exclusive use of an object by another one, for as long as that lives. The host may free the handle meanwhile: the object then goes
+/// with its holder.
+pub(super) struct Held<H: Opaque>(*mut H);
+
+// SAFETY: the holder has the object for itself; its value is Send, its side Sync.
+unsafe impl<H: Opaque> Send for Held<H> {}
+
+/// Begins such use.
+///
+/// # Errors
+/// As [`exclusive`].
+///
+/// # Safety
+/// `pointer` is NULL or comes from [`boxed`], is live, and is freed by nothing but [`free`].
+pub(super) unsafe fn hold<H: Opaque>(pointer: *mut H) -> Result<Held<H>, Failure> {
+    // SAFETY: as promised by the caller.
+    let exclusive = unsafe { exclusive(pointer) }?;
+    exclusive.0.users.store(HELD, Ordering::Relaxed);
+    std::mem::forget(exclusive);
+    Ok(Held(pointer))
+}
+
+impl<H: Opaque> Held<H> {
+    fn object(&self) -> &Object<H> {
+        // SAFETY: the object lives while it is held: free() leaves it to the holder.
+        unsafe { &*self.0.cast::<Object<H>>() }
+    }
+
+    /// The value.
+    pub(super) fn value(&self) -> &H::Value {
+        // SAFETY: held, so nobody else has the value; `&self` excludes mutable references from this holder.
+        unsafe { &*self.object().value.get() }
+    }
+
+    /// The value, to be changed.
+    pub(super) fn value_mut(&mut self) -> &mut H::Value {
+        // SAFETY: held, so nobody else has the value; `&mut self` excludes other references from this holder.
+        unsafe { &mut *self.object().value.get() }
+    }
+}
+
+impl<H: Opaque> Drop for Held<H> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.object().poisoned.store(true, Ordering::Relaxed);
+        }
+        if self.object().users.compare_exchange(HELD, 0, Ordering::Release, Ordering::Acquire).is_err() {
+            // SAFETY: LEFT: the host has no handle any more, and the holder is this.
+            unsafe { destroy(self.0) }
+        }
+    }
+}
+
 /// What may be used at any time, also while the object is in exclusive use or poisoned.
 ///
 /// # Errors
@@ -201,23 +258,42 @@ pub(super) unsafe fn make<H: Opaque>(out: *mut *mut H, name: &str, make: impl Fn
     Ok(LOQUAT_OK)
 }
 
-/// Drops an object. NULL, a handle that is not live, and one in use by another thread are left alone (the last leaks: memory
-/// that is never reused is the least harm that is left to choose).
+/// Drops an object, or leaves it to the one that [holds](Held) it. NULL, a handle that is not live, and one in use by another thread are left
+/// alone (the last leaks: memory that is never reused is the least harm that is left to choose).
 ///
 /// # Safety
 /// As [`object`]; and the pointer is not used afterwards.
 pub(super) unsafe fn free<H: Opaque>(pointer: *mut H) {
     // SAFETY: as promised by the caller.
     let Ok(object) = (unsafe { object::<H>(pointer) }) else { return };
-    let Ok(exclusive) = enter(object) else { return };
+    loop {
+        if let Ok(exclusive) = enter(object) {
+            std::mem::forget(exclusive);
+            // SAFETY: the count of users says that nobody else has it.
+            return unsafe { destroy(pointer) };
+        }
+        match object.users.compare_exchange(HELD, LEFT, Ordering::AcqRel, Ordering::Acquire) {
+            // The holder has let go in between: there is nobody to leave it to.
+            Err(0) => {}
+            _ => return,
+        }
+    }
+}
+
+/// Ends an object of which this is the only user. Its memory goes with the last that [keeps](Kept) it.
+///
+/// # Safety
+/// The pointer came from [`boxed`] and is not used afterwards by its owner; the count of users excludes all others for good.
+unsafe fn destroy<H: Opaque>(pointer: *mut H) {
+    // SAFETY: the pointer came from Arc::into_raw in boxed(), and this is the hold that it stood for.
+    let object = unsafe { Arc::from_raw(pointer.cast::<Object<H>>().cast_const()) };
     object.tag.store(FREED, Ordering::Relaxed);
-    std::mem::forget(exclusive);
-    // SAFETY: exclusive use is never given back, so that nobody reaches the value from here on, and this happens once.
+    // Never given back: nobody reaches the value from here on.
+    object.users.store(EXCLUSIVE, Ordering::Relaxed);
+    // SAFETY: as said above; and this happens once.
     let value = unsafe { ManuallyDrop::take(&mut *object.value.get()) };
     // A panic in a destructor must not cross into C; the rest of the value leaks then.
     drop(catch_unwind(AssertUnwindSafe(|| drop(value))));
-    // SAFETY: the pointer came from Arc::into_raw in boxed(), and this is the hold that it stood for.
-    let object = unsafe { Arc::from_raw(pointer.cast::<Object<H>>().cast_const()) };
     drop(catch_unwind(AssertUnwindSafe(|| drop(object))));
 }
 
@@ -324,6 +400,38 @@ mod tests {
             drop(only);
             assert_eq!(*shared(pointer).unwrap(), 8);
             free(pointer);
+        }
+    }
+
+    #[test]
+    fn a_held_object_outlives_its_handle() {
+        let told = std::sync::Arc::new(());
+        struct Shared;
+        impl Opaque for Shared {
+            type Value = std::sync::Arc<()>;
+            type Side = ();
+            const TAG: u32 = 3;
+            const NAME: &'static str = "shared";
+        }
+        // SAFETY: each pointer is live until free(), and not used behind it but by its holder.
+        unsafe {
+            let pointer = boxed::<Shared>(std::sync::Arc::clone(&told), ());
+            let mut held = hold(pointer).unwrap();
+            assert_eq!(status(shared(pointer)), LOQUAT_BUSY);
+            assert_eq!(status(exclusive(pointer)), LOQUAT_BUSY);
+            assert_eq!(status(hold(pointer)), LOQUAT_BUSY);
+            drop(held);
+            held = hold(pointer).unwrap();
+            free(pointer);
+            assert!(std::sync::Arc::ptr_eq(held.value_mut(), &told));
+            assert_eq!(std::sync::Arc::strong_count(&told), 2);
+            drop(held);
+            assert_eq!(std::sync::Arc::strong_count(&told), 1);
+
+            let pointer = boxed::<Shared>(std::sync::Arc::clone(&told), ());
+            drop(hold(pointer).unwrap());
+            free(pointer);
+            assert_eq!(std::sync::Arc::strong_count(&told), 1);
         }
     }
 

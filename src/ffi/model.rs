@@ -186,7 +186,8 @@ pub unsafe extern "C" fn loquat_model_options_set(
     }
 }
 
-/// Loads a model file (GGUF). `path` is UTF-8 on every system. `options` may be NULL for the defaults; they are not kept.
+/// Loads a model file (GGUF). `path` is UTF-8 on every system. `options` may be NULL for the defaults; they are not kept. Blocks until
+/// the model is there; loquat_model_load_start does the same in slices.
 ///
 /// LOQUAT_IO, LOQUAT_INVALID_FILE, LOQUAT_UNSUPPORTED (an architecture, tensor type or tokenizer that this version lacks; the message names
 /// it), LOQUAT_OUT_OF_MEMORY.
@@ -235,8 +236,7 @@ pub unsafe extern "C" fn loquat_model_load_buffer(
     unsafe {
         call(error, || {
             handle::make(model, "model", || {
-                let bytes = buffer::slice(data, length, "data")?;
-                let lent = SharedBytes::new(Arc::new(Lent { bytes, release, user_data }));
+                let lent = lent(data, length, release, user_data)?;
                 let runtime = handle::shared(runtime)?;
                 Ok((Model::from_bytes(&runtime, lent, "lent buffer", options_of(options)?)?, ()))
             })
@@ -248,12 +248,27 @@ pub unsafe extern "C" fn loquat_model_load_buffer(
 ///
 /// # Safety
 /// `options` is NULL or valid.
-unsafe fn options_of(options: *const loquat_model_options) -> Result<LoadOptions, Failure> {
+pub(super) unsafe fn options_of(options: *const loquat_model_options) -> Result<LoadOptions, Failure> {
     if options.is_null() {
         return Ok(LoadOptions::default());
     }
     // SAFETY: valid, as promised by the caller.
     Ok(*unsafe { handle::shared(options) }?)
+}
+
+/// Memory that the host lends, as shared bytes.
+///
+/// # Safety
+/// `data` is NULL or addresses `length` bytes that nobody changes before `release` is called.
+pub(super) unsafe fn lent(
+    data: *const u8,
+    length: usize,
+    release: loquat_release_fn,
+    user_data: *mut c_void,
+) -> Result<SharedBytes, Failure> {
+    // SAFETY: as promised by the caller.
+    let bytes = unsafe { buffer::slice(data, length, "data") }?;
+    Ok(SharedBytes::new(Arc::new(Lent { bytes, release, user_data })))
 }
 
 /// Bytes of the host, given back when the last view of them is dropped.

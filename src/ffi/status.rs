@@ -14,11 +14,11 @@ pub type loquat_status = i32;
 pub const LOQUAT_OK: i32 = 0;
 /// A step produced a token; the event describes it.
 pub const LOQUAT_TOKEN: i32 = 1;
-/// The budget of the step is used up; the next step goes on from there. Nothing is lost.
+/// The budget of the step or poll is used up; the next one goes on from there. Nothing is lost. Of a stream: there is no event yet.
 pub const LOQUAT_PENDING: i32 = 2;
-/// The turn is over, or there is nothing to do; the event says why.
+/// The turn is over, or there is nothing to do; the event says why. Of a job: the result is there.
 pub const LOQUAT_DONE: i32 = 3;
-/// loquat_session_cancel was called. The session is valid and the next step goes on.
+/// A cancel function was called. The session is valid and the next step goes on. Of a job: it was given up, also by its deadline.
 pub const LOQUAT_CANCELLED: i32 = 4;
 /// The buffer holds fewer elements than the result has. The length that is needed was returned, the buffer was not touched.
 pub const LOQUAT_BUFFER_TOO_SMALL: i32 = 5;

@@ -6,7 +6,7 @@
 //! tensors:   name string · dimensions u32 · each u64 · type u32 · offset u64
 //! padding to general.alignment (32 unless given) · tensor data
 //! ```
-//! The header is walked once; the tensor data is not touched. Memory is bounded by what the header really holds (a few bytes per byte
+//! The header is walked once, in pieces that a [`Pace`] sets; the tensor data is not touched. Memory is bounded by what the header really holds (a few bytes per byte
 //! of it) and by the limits below, recursion by [`MAX_ARRAY_DEPTH`].
 
 #![forbid(unsafe_code)]
@@ -17,7 +17,8 @@ use super::cursor::Cursor;
 use super::metadata::{Entry, Metadata, Stored};
 use super::tensor::{TensorInfo, TensorTable};
 use super::value::{Array, Items, STRING_HEADER, Value, ValueType};
-use crate::base::{Error, MemoryBudget, MemoryCategory, Result, SharedBytes};
+use crate::base::sort::sort;
+use crate::base::{Error, MemoryBudget, MemoryCategory, Pace, Result, SharedBytes};
 use crate::quant::{TensorType, retired_name, row_bytes};
 
 /// Keys in a file; those of real models have a few dozen.
@@ -42,6 +43,15 @@ const MIN_TENSOR: u64 = 8 + 4 + 8 + 4 + 8;
 /// Least bytes of an array: element type and length.
 const MIN_ARRAY: u64 = 4 + 8;
 
+/// What a key and a tensor count for in the progress of reading a header.
+const KEY_UNITS: u64 = 1024;
+const TENSOR_UNITS: u64 = 32;
+/// What a key, a tensor and an element cost (see [`Pace::spend`]).
+const ENTRY_COST: usize = 256;
+const ELEMENT_COST: usize = 16;
+/// Bools that are checked at a time.
+const CHECKED: usize = 1 << 15;
+
 /// What a GGUF file holds.
 pub(super) struct Parsed {
     pub version: u32,
@@ -52,20 +62,21 @@ pub(super) struct Parsed {
 }
 
 /// Reads the header of `file`, whose tensors become views of it. Errors name the place inside the file, but not the file.
-pub(super) fn parse(file: &SharedBytes, budget: &Arc<MemoryBudget>) -> Result<Parsed> {
-    let mut parser = Parser { file, cursor: Cursor::new(file), budget, inner_arrays: 0 };
+pub(super) async fn parse(file: &SharedBytes, budget: &Arc<MemoryBudget>, pace: &Pace) -> Result<Parsed> {
+    let mut parser = Parser { file, cursor: Cursor::new(file), budget, pace, keys: 0, inner_arrays: 0 };
     let version = parser.version()?;
     let tensor_count = parser.count(MIN_TENSOR, MAX_TENSORS, "the number of tensors")?;
     let key_count = parser.count(MIN_PAIR, MAX_KEYS, "the number of metadata keys")?;
-    let metadata = parser.metadata(key_count)?;
+    pace.expect(key_count as u64 * KEY_UNITS + tensor_count as u64 * TENSOR_UNITS);
+    let metadata = parser.metadata(key_count).await?;
     let alignment = match metadata.u32("general.alignment")? {
         None => DEFAULT_ALIGNMENT,
         Some(alignment) if alignment.is_power_of_two() => alignment,
         Some(other) => return Err(Error::invalid_file(format!("metadata key 'general.alignment': {other} is not a power of two"))),
     };
-    let tensors = parser.tensors(tensor_count, alignment)?;
-    let by_name = TensorTable::new(&tensors)?;
-    no_overlap(&tensors)?;
+    let tensors = parser.tensors(tensor_count, alignment).await?;
+    let by_name = TensorTable::new(&tensors, pace).await?;
+    no_overlap(&tensors, pace).await?;
     Ok(Parsed { version, alignment, metadata, tensors, by_name })
 }
 
@@ -73,6 +84,9 @@ struct Parser<'a> {
     file: &'a SharedBytes,
     cursor: Cursor<'a>,
     budget: &'a Arc<MemoryBudget>,
+    pace: &'a Pace,
+    /// Keys read so far.
+    keys: usize,
     /// Arrays in arrays met so far.
     inner_arrays: usize,
 }
@@ -112,20 +126,23 @@ impl Parser<'_> {
         Ok(count)
     }
 
-    fn metadata(&mut self, count: usize) -> Result<Metadata> {
+    async fn metadata(&mut self, count: usize) -> Result<Metadata> {
         let mut entries = with_capacity(count, "metadata keys")?;
         for number in 1..=count {
             let key = self.cursor.name(MAX_NAME, "the key").map_err(|error| error.at(format_args!("metadata key {number} of {count}")))?;
-            let value = self.value().map_err(|error| error.at(format_args!("metadata key '{key}' ({number} of {count})")))?;
+            let value = self.value().await.map_err(|error| error.at(format_args!("metadata key '{key}' ({number} of {count})")))?;
             entries.push(Entry { key: key.into(), value });
+            self.keys = number;
+            self.pace.reach(number as u64 * KEY_UNITS);
+            self.pace.spend(ENTRY_COST + key.len()).await;
         }
-        Metadata::new(entries)
+        Metadata::new(entries, self.pace).await
     }
 
-    fn value(&mut self) -> Result<Stored> {
+    async fn value(&mut self) -> Result<Stored> {
         match self.value_type("the value's type")? {
             ValueType::Str => Ok(Stored::Str(self.string("the string")?)),
-            ValueType::Array => Ok(Stored::Array(self.array(1)?)),
+            ValueType::Array => Ok(Stored::Array(self.array(1).await?)),
             scalar => Ok(Stored::Scalar(self.scalar(scalar)?)),
         }
     }
@@ -149,7 +166,7 @@ impl Parser<'_> {
     }
 
     /// An array at depth `depth`: 1 for one that is itself the value of a key.
-    fn array(&mut self, depth: u32) -> Result<Array> {
+    async fn array(&mut self, depth: u32) -> Result<Array> {
         if depth > MAX_ARRAY_DEPTH {
             return Err(self.cursor.error(format_args!("arrays lie in arrays more than {MAX_ARRAY_DEPTH} deep")));
         }
@@ -158,7 +175,7 @@ impl Parser<'_> {
         match element {
             ValueType::Str => {
                 let len = self.cursor.count(STRING_HEADER as u64, what)?;
-                Ok(Array::new(element, len, self.strings(len)?))
+                Ok(Array::new(element, len, self.strings(len).await?))
             }
             ValueType::Array => {
                 let start = self.cursor.at();
@@ -171,7 +188,9 @@ impl Parser<'_> {
                 }
                 let mut arrays = with_capacity(len, "arrays")?;
                 for index in 0..len {
-                    arrays.push(self.array(depth + 1).map_err(|error| error.at(format_args!("element {index}")))?);
+                    let array = Box::pin(self.array(depth + 1)).await;
+                    arrays.push(array.map_err(|error| error.at(format_args!("element {index}")))?);
+                    self.pace.spend(ENTRY_COST).await;
                 }
                 Ok(Array::new(element, len, Items::Arrays(arrays)))
             }
@@ -180,19 +199,29 @@ impl Parser<'_> {
                 let len = self.cursor.count(size as u64, what)?;
                 // The count has been held against the rest of the file, so that the product can't overflow.
                 let range = self.cursor.take((len * size) as u64, "the array")?;
-                if scalar == ValueType::Bool
-                    && let Some(index) = self.file[range.clone()].iter().position(|&byte| byte > 1)
-                {
-                    let at = range.start + index;
-                    return Err(Error::invalid_file(format!("element {index}: at byte {at}: a bool is 0 or 1, not {}", self.file[at])));
+                if scalar == ValueType::Bool {
+                    self.check_bools(range.clone()).await?;
                 }
                 Ok(Array::new(element, len, Items::Scalars(self.slice(range))))
             }
         }
     }
 
+    /// Refuses bytes that are no bools.
+    async fn check_bools(&self, range: std::ops::Range<usize>) -> Result<()> {
+        for start in range.clone().step_by(CHECKED) {
+            let part = &self.file[start..range.end.min(start + CHECKED)];
+            if let Some(index) = part.iter().position(|&byte| byte > 1) {
+                let (element, at) = (start + index - range.start, start + index);
+                return Err(Error::invalid_file(format!("element {element}: at byte {at}: a bool is 0 or 1, not {}", part[index])));
+            }
+            self.pace.spend(part.len()).await;
+        }
+        Ok(())
+    }
+
     /// `len` strings: checks each length and remembers where each ends.
-    fn strings(&mut self, len: usize) -> Result<Items> {
+    async fn strings(&mut self, len: usize) -> Result<Items> {
         let start = self.cursor.at();
         let reservation = self.budget.reserve(MemoryCategory::Other, 4 * len as u64)?;
         let mut ends = with_capacity(len, "strings")?;
@@ -200,23 +229,28 @@ impl Parser<'_> {
             let string = self.cursor.string("the string").map_err(|error| error.at(format_args!("element {index}")))?;
             let end = u32::try_from(string.end - start).map_err(|_| self.cursor.error("an array of strings is larger than 4 GiB"))?;
             ends.push(end);
+            self.pace.reach(self.keys as u64 * KEY_UNITS + index as u64 * KEY_UNITS / len as u64);
+            self.pace.spend(ELEMENT_COST).await;
         }
         Ok(Items::Strings { bytes: self.slice(start..self.cursor.at()), ends, _reservation: reservation })
     }
 
-    fn tensors(&mut self, count: usize, alignment: u32) -> Result<Vec<TensorInfo>> {
+    async fn tensors(&mut self, count: usize, alignment: u32) -> Result<Vec<TensorInfo>> {
         let mut tensors: Vec<TensorInfo> = with_capacity(count, "tensors")?;
         for number in 1..=count {
             let name = self.cursor.name(MAX_NAME, "the name").map_err(|error| error.at(format_args!("tensor {number} of {count}")))?;
-            let place = format_args!("tensor '{name}' ({number} of {count})");
-            let tensor = self.tensor(name, alignment).map_err(|error| error.at(place))?;
+            let tensor = self.tensor(name, alignment);
+            let tensor = tensor.map_err(|error| error.at(format_args!("tensor '{name}' ({number} of {count})")))?;
             tensors.push(tensor);
+            self.pace.advance(TENSOR_UNITS);
+            self.pace.spend(ENTRY_COST + name.len()).await;
         }
         // Offsets count from the first multiple of the alignment behind the table.
         let data_start = (self.cursor.at() as u64).next_multiple_of(u64::from(alignment));
         for (index, tensor) in tensors.iter_mut().enumerate() {
             self.locate(tensor, data_start)
                 .map_err(|error| error.at(format_args!("tensor '{}' ({} of {count})", tensor.name, index + 1)))?;
+            self.pace.spend(ENTRY_COST).await;
         }
         Ok(tensors)
     }
@@ -288,10 +322,10 @@ fn data_bytes(tensor: &TensorInfo) -> Result<u64> {
 }
 
 /// Refuses tensors that share bytes.
-fn no_overlap(tensors: &[TensorInfo]) -> Result<()> {
+async fn no_overlap(tensors: &[TensorInfo], pace: &Pace) -> Result<()> {
     let mut order: Vec<&TensorInfo> = with_capacity(tensors.len(), "tensors")?;
     order.extend(tensors);
-    order.sort_unstable_by_key(|tensor| tensor.offset);
+    sort(pace, &mut order, ELEMENT_COST, |a, b| a.offset.cmp(&b.offset)).await?;
     for pair in order.windows(2) {
         let end = pair[0].offset + pair[0].data.len() as u64;
         if pair[1].offset < end {
@@ -300,6 +334,7 @@ fn no_overlap(tensors: &[TensorInfo]) -> Result<()> {
                 pair[0].name, pair[1].name, pair[0].offset, pair[1].offset
             )));
         }
+        pace.spend(ELEMENT_COST).await;
     }
     Ok(())
 }

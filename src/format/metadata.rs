@@ -6,7 +6,8 @@
 #![forbid(unsafe_code)]
 
 use super::value::{Array, StringArray, Value};
-use crate::base::{Error, Result, SharedBytes};
+use crate::base::sort::sort;
+use crate::base::{Error, Pace, Result, SharedBytes, at_once};
 
 /// The key–value pairs of a model file, in its order; keys are unique.
 #[derive(Debug, Default)]
@@ -36,9 +37,9 @@ impl Metadata {
     ///
     /// # Errors
     /// [`InvalidFile`](crate::base::ErrorKind::InvalidFile) for a key that stands twice, `OutOfMemory` where there is no room for the index.
-    pub(super) fn new(entries: Vec<Entry>) -> Result<Self> {
-        let by_key = sorted_unique(entries.len(), |index| &entries[index].key)
-            .map_err(|error| error.describe("metadata key", "metadata entries"))?;
+    pub(super) async fn new(entries: Vec<Entry>, pace: &Pace) -> Result<Self> {
+        let by_key = sorted_unique(entries.len(), |index| &*entries[index].key, pace).await?;
+        let by_key = by_key.map_err(|error| error.describe("metadata key", "metadata entries"))?;
         Ok(Self { entries, by_key })
     }
 
@@ -136,22 +137,32 @@ impl Metadata {
 
     /// An array of integers that all fit an i32.
     pub fn i32s(&self, key: &str) -> Result<Option<Vec<i32>>> {
-        self.elements(key, "integers that fit i32", |value| i32::try_from(value.integer()?).ok())
+        at_once(self.i32s_paced(key, &Pace::unhurried()))
+    }
+
+    /// As [`i32s`](Self::i32s), in pieces.
+    pub async fn i32s_paced(&self, key: &str, pace: &Pace) -> Result<Option<Vec<i32>>> {
+        self.elements(key, "integers that fit i32", |value| i32::try_from(value.integer()?).ok(), pace).await
     }
 
     /// An array of integers that all fit a u32.
     pub fn u32s(&self, key: &str) -> Result<Option<Vec<u32>>> {
-        self.elements(key, "integers that fit u32", |value| u32::try_from(value.integer()?).ok())
+        at_once(self.elements(key, "integers that fit u32", |value| u32::try_from(value.integer()?).ok(), &Pace::unhurried()))
     }
 
     /// An array of numbers, each as the nearest f32.
     pub fn f32s(&self, key: &str) -> Result<Option<Vec<f32>>> {
-        self.elements(key, "numbers", |value| value.number().map(|x| x as f32))
+        at_once(self.f32s_paced(key, &Pace::unhurried()))
+    }
+
+    /// As [`f32s`](Self::f32s), in pieces.
+    pub async fn f32s_paced(&self, key: &str, pace: &Pace) -> Result<Option<Vec<f32>>> {
+        self.elements(key, "numbers", |value| value.number().map(|x| x as f32), pace).await
     }
 
     /// An array of bools.
     pub fn bools(&self, key: &str) -> Result<Option<Vec<bool>>> {
-        self.elements(key, "bools", as_bool)
+        at_once(self.elements(key, "bools", as_bool, &Pace::unhurried()))
     }
 
     fn typed<'a, T>(&'a self, key: &str, expected: &str, convert: impl Fn(Value<'a>) -> Option<T>) -> Result<Option<T>> {
@@ -170,12 +181,19 @@ impl Metadata {
         }
     }
 
-    fn elements<T>(&self, key: &str, expected: &str, convert: impl Fn(Value<'_>) -> Option<T>) -> Result<Option<Vec<T>>> {
+    async fn elements<T>(
+        &self,
+        key: &str,
+        expected: &str,
+        convert: impl Fn(Value<'_>) -> Option<T>,
+        pace: &Pace,
+    ) -> Result<Option<Vec<T>>> {
         let Some(array) = self.array(key)? else { return Ok(None) };
         let mut out = Vec::new();
         out.try_reserve_exact(array.len())
             .map_err(|_| Error::out_of_memory(format!("metadata key '{key}': no memory for {} elements", array.len())))?;
-        for (index, value) in array.iter().enumerate() {
+        for index in 0..array.len() {
+            let Some(value) = array.get(index) else { break };
             let Some(converted) = convert(value) else {
                 return Err(match value.integer() {
                     Some(x) => Error::invalid_file(format!("metadata key '{key}': expected {expected}, element {index} is {x}")),
@@ -183,6 +201,7 @@ impl Metadata {
                 });
             };
             out.push(converted);
+            pace.spend(size_of::<T>()).await;
         }
         Ok(Some(out))
     }
@@ -206,35 +225,44 @@ fn wrong_elements(key: &str, array: &Array, expected: &str) -> Error {
     Error::invalid_file(format!("metadata key '{key}': expected an array of {expected}, found one of {}", array.element_type()))
 }
 
-/// Why [`sorted_unique`] failed.
-pub(super) enum NotUnique {
-    Duplicate { name: String, first: usize, second: usize },
-    NoMemory(usize),
+/// Two that have the same name: see [`sorted_unique`].
+pub(super) struct Duplicate {
+    name: String,
+    first: usize,
+    second: usize,
 }
 
-impl NotUnique {
+impl Duplicate {
     /// As an error about a `noun` among `list`.
     pub(super) fn describe(self, noun: &str, list: &str) -> Error {
-        match self {
-            Self::Duplicate { name, first, second } => {
-                Error::invalid_file(format!("{noun} '{name}' stands twice: as number {first} and {second} of the {list}"))
-            }
-            Self::NoMemory(count) => Error::out_of_memory(format!("no memory for an index of {count} {list}")),
-        }
+        let Self { name, first, second } = self;
+        Error::invalid_file(format!("{noun} '{name}' stands twice: as number {first} and {second} of the {list}"))
     }
 }
 
+/// What a comparison of two names costs (see [`Pace::spend`]).
+const NAME_COST: usize = 64;
+
 /// The indexes 0..`count`, ascending by name, where all names differ. Takes time n log n whatever the names.
-pub(super) fn sorted_unique<'a>(count: usize, name: impl Fn(usize) -> &'a str) -> std::result::Result<Vec<u32>, NotUnique> {
+///
+/// # Errors
+/// `OutOfMemory` where there is no room for the index.
+pub(super) async fn sorted_unique<'a>(
+    count: usize,
+    name: impl Fn(usize) -> &'a str,
+    pace: &Pace,
+) -> Result<std::result::Result<Vec<u32>, Duplicate>> {
     let mut indexes: Vec<u32> = Vec::new();
-    indexes.try_reserve_exact(count).map_err(|_| NotUnique::NoMemory(count))?;
+    indexes.try_reserve_exact(count).map_err(|_| Error::out_of_memory(format!("no memory for an index of {count} names")))?;
     // The callers' limits keep counts far below u32.
     indexes.extend(0..count as u32);
-    indexes.sort_unstable_by_key(|&index| (name(index as usize), index));
-    match indexes.windows(2).find(|pair| name(pair[0] as usize) == name(pair[1] as usize)) {
-        Some(pair) => {
-            Err(NotUnique::Duplicate { name: name(pair[0] as usize).into(), first: pair[0] as usize + 1, second: pair[1] as usize + 1 })
+    sort(pace, &mut indexes, NAME_COST, |&a, &b| name(a as usize).cmp(name(b as usize))).await?;
+    for pair in indexes.windows(2) {
+        let (first, second) = (pair[0] as usize, pair[1] as usize);
+        if name(first) == name(second) {
+            return Ok(Err(Duplicate { name: name(first).into(), first: first + 1, second: second + 1 }));
         }
-        None => Ok(indexes),
+        pace.spend(NAME_COST).await;
     }
+    Ok(Ok(indexes))
 }

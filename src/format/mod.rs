@@ -24,7 +24,7 @@ pub use value::{Array, StringArray, Value, ValueType};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::base::{MemoryBudget, Result, SharedBytes};
+use crate::base::{MemoryBudget, Pace, Result, SharedBytes, at_once};
 use tensor::TensorTable;
 
 /// A model file: its metadata, and its tensors as views of the file's bytes. Immutable; may be shared between threads.
@@ -55,7 +55,8 @@ impl ModelFile {
     /// place where the file contradicts its format, [`Unsupported`](crate::base::ErrorKind::Unsupported) for big-endian files, other
     /// versions than 2 and 3, and unknown tensor types, [`OutOfMemory`](crate::base::ErrorKind::OutOfMemory) by the budget.
     pub fn open(path: &Path, access: Access, budget: &Arc<MemoryBudget>) -> Result<Self> {
-        Self::from_source(Source::open(path, access, budget)?, budget)
+        let pace = Pace::unhurried();
+        at_once(async { Self::from_source(Source::open_paced(path, access, budget, &pace).await?, budget, &pace).await })
     }
 
     /// Reads a GGUF file that already lies in memory; nothing is copied. `name` stands for the file in error messages.
@@ -63,12 +64,16 @@ impl ModelFile {
     /// # Errors
     /// As [`open`](Self::open), but for `Io`.
     pub fn from_bytes(bytes: SharedBytes, name: impl Into<String>, budget: &Arc<MemoryBudget>) -> Result<Self> {
-        Self::from_source(Source::lent(bytes, name), budget)
+        at_once(Self::from_source(Source::lent(bytes, name), budget, &Pace::unhurried()))
     }
 
-    fn from_source(source: Source, budget: &Arc<MemoryBudget>) -> Result<Self> {
+    /// Reads the GGUF file that `source` brought, in pieces.
+    ///
+    /// # Errors
+    /// As [`from_bytes`](Self::from_bytes).
+    pub async fn from_source(source: Source, budget: &Arc<MemoryBudget>, pace: &Pace) -> Result<Self> {
         let (bytes, name) = source.into_parts();
-        let parsed = gguf::parse(&bytes, budget).map_err(|error| error.at(&name))?;
+        let parsed = gguf::parse(&bytes, budget, pace).await.map_err(|error| error.at(&name))?;
         Ok(Self {
             metadata: parsed.metadata,
             tensors: parsed.tensors,

@@ -8,7 +8,8 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::base::{AlignedBuf, Error, MemoryBudget, MemoryCategory, Reservation, Result, SharedBytes};
+use crate::base::memory::Filling;
+use crate::base::{AlignedBuf, Error, MemoryBudget, MemoryCategory, Pace, Reservation, Result, SharedBytes, at_once};
 
 /// How a file is brought into memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,6 +38,14 @@ impl Source {
     /// [`Io`](crate::base::ErrorKind::Io) naming the path where the system refuses or the path is no regular file;
     /// [`OutOfMemory`](crate::base::ErrorKind::OutOfMemory) where the budget has no room for a private copy.
     pub fn open(path: &Path, access: Access, budget: &Arc<MemoryBudget>) -> Result<Self> {
+        at_once(Self::open_paced(path, access, budget, &Pace::unhurried()))
+    }
+
+    /// As [`open`](Self::open), in pieces. Progress counts the bytes that are copied, so none for a mapping.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub async fn open_paced(path: &Path, access: Access, budget: &Arc<MemoryBudget>, pace: &Pace) -> Result<Self> {
         let name = path.display().to_string();
         let doing = |verb: &str| format!("{verb} {name}");
         // Looked at before it is opened: opening a pipe would wait for its other end.
@@ -52,7 +61,7 @@ impl Source {
         let bytes = match access {
             // An empty range can't be mapped.
             Access::Map if size > 0 => map(&file, size, budget).map_err(|error| Error::io(doing("map"), &error))?,
-            Access::Map | Access::Read => read(file, size, budget).map_err(|error| error.at(doing("read")))?,
+            Access::Map | Access::Read => read(file, size, budget, pace).await.map_err(|error| error.at(doing("read")))?,
         };
         Ok(Self { bytes, name })
     }
@@ -98,10 +107,22 @@ impl AsRef<[u8]> for Private {
     }
 }
 
-fn read(mut file: File, len: usize, budget: &Arc<MemoryBudget>) -> Result<SharedBytes> {
-    let mut buf = AlignedBuf::zeroed(budget, MemoryCategory::WeightsPrivate, len)?;
-    file.read_exact(&mut buf).map_err(|error| Error::io(format_args!("{len} bytes"), &error))?;
-    Ok(SharedBytes::new(Arc::new(Private(buf))))
+/// Bytes that are read at a time.
+const READ: usize = 1 << 18;
+
+async fn read(mut file: File, len: usize, budget: &Arc<MemoryBudget>, pace: &Pace) -> Result<SharedBytes> {
+    let mut filling = Filling::new(budget, MemoryCategory::WeightsPrivate, len)?;
+    pace.expect(len as u64);
+    loop {
+        let part = filling.next(READ);
+        if part.is_empty() {
+            break;
+        }
+        let bytes = part.len();
+        file.read_exact(part).map_err(|error| Error::io(format_args!("{len} bytes"), &error))?;
+        pace.work(bytes).await;
+    }
+    Ok(SharedBytes::new(Arc::new(Private(filling.finish()))))
 }
 
 #[cfg(test)]

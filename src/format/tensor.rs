@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::metadata::sorted_unique;
-use crate::base::{Result, SharedBytes};
+use crate::base::{Pace, Result, SharedBytes};
 use crate::quant::TensorType;
 
 /// A tensor of a model file: what it is called, its shape, how its elements are stored, and where.
@@ -48,8 +48,9 @@ impl TensorTable {
     ///
     /// # Errors
     /// [`InvalidFile`](crate::base::ErrorKind::InvalidFile) for a name that stands twice, `OutOfMemory` where there is no room for the index.
-    pub(super) fn new(tensors: &[TensorInfo]) -> Result<Self> {
-        sorted_unique(tensors.len(), |index| &tensors[index].name).map(Self).map_err(|error| error.describe("tensor", "tensors"))
+    pub(super) async fn new(tensors: &[TensorInfo], pace: &Pace) -> Result<Self> {
+        let indexes = sorted_unique(tensors.len(), |index| &tensors[index].name, pace).await;
+        indexes?.map(Self).map_err(|error| error.describe("tensor", "tensors"))
     }
 
     /// The place of the tensor called `name` in `tensors`, which are those that the index was made of.

@@ -255,6 +255,12 @@ impl<'a> StringArray<'a> {
         self.ends.is_empty()
     }
 
+    /// The length of all strings together.
+    pub fn text_len(self) -> usize {
+        let end = self.ends.last().map_or(0, |&end| end as usize);
+        end - STRING_HEADER * self.ends.len()
+    }
+
     /// String `index`.
     pub fn get(self, index: usize) -> Option<&'a [u8]> {
         let end = *self.ends.get(index)?;

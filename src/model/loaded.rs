@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::base::{Error, MemoryCategory, Reservation, Result, SharedBytes};
+use crate::base::{Error, Job, MemoryCategory, Reservation, Result, SharedBytes};
 use crate::format::{Access, Metadata, ModelFile, TensorInfo};
 use crate::kernels::kv::prefix::PrefixIndex;
 use crate::kernels::ops::Program;
@@ -15,10 +15,8 @@ use crate::metrics::runtime::ModelCount;
 use crate::runtime::{LogLevel, Runtime};
 use crate::tokenizer::Tokenizer;
 
-use super::arch;
 use super::config::ModelConfig;
-use super::vocabulary;
-use super::weights::Weights;
+use super::loader::{self, Network, Origin, Parts};
 
 /// How a model is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,14 +46,6 @@ struct Inner {
     _count: ModelCount,
 }
 
-/// What is needed to compute.
-struct Network {
-    config: ModelConfig,
-    program: Program,
-    vocab_size: usize,
-    _vectors: Vec<Reservation>,
-}
-
 /// A loaded model. Clones share it; it keeps its runtime alive. Thread-safe.
 #[derive(Clone)]
 pub struct Model(Arc<Inner>);
@@ -66,8 +56,13 @@ impl Model {
     /// # Errors
     /// `Io`; `InvalidFile` and `Unsupported` naming the place; `OutOfMemory`.
     pub fn load(runtime: &Runtime, path: &Path, options: LoadOptions) -> Result<Self> {
-        let file = ModelFile::open(path, options.access, runtime.budget())?;
-        Self::from_file(runtime, file, options)
+        Self::load_job(runtime, path, options).finish()
+    }
+
+    /// A job that does what [`load`](Self::load) does, in pieces of some microseconds (a page of the file that has to come from the disk takes
+    /// as long as it takes). While it runs, and where it is given up, nothing of the model is there but what it holds in the budget.
+    pub fn load_job(runtime: &Runtime, path: &Path, options: LoadOptions) -> Job<Self> {
+        loader::job(runtime, Origin::Path(path.to_owned()), options)
     }
 
     /// Loads a model from bytes that the host keeps unchanged while the model or a session of it lives. `name` stands for the path in
@@ -76,25 +71,23 @@ impl Model {
     /// # Errors
     /// As for [`load`](Self::load).
     pub fn from_bytes(runtime: &Runtime, bytes: SharedBytes, name: &str, options: LoadOptions) -> Result<Self> {
-        Self::from_file(runtime, ModelFile::from_bytes(bytes, name, runtime.budget())?, options)
+        Self::from_bytes_job(runtime, bytes, name, options).finish()
     }
 
-    fn from_file(runtime: &Runtime, file: ModelFile, options: LoadOptions) -> Result<Self> {
-        let place = file.name().to_owned();
-        if let Some(parts) = file.metadata.u64("split.count")?.filter(|&parts| parts > 1) {
-            return Err(Error::unsupported(format!("{place}: a model split over {parts} files")));
-        }
-        let tokenizer = tokenizer(&file.metadata).map_err(|error| error.at(&place))?;
-        let network = match options.vocab_only {
-            true => None,
-            false => Some(Network::new(runtime, &file, tokenizer.as_ref()).map_err(|error| error.at(&place))?),
-        };
+    /// A job that does what [`from_bytes`](Self::from_bytes) does.
+    pub fn from_bytes_job(runtime: &Runtime, bytes: SharedBytes, name: &str, options: LoadOptions) -> Job<Self> {
+        loader::job(runtime, Origin::Bytes(bytes, name.to_owned()), options)
+    }
+
+    /// The model of loaded parts, with so many bytes for the beginnings of conversations.
+    pub(super) fn of_parts(runtime: &Runtime, parts: Parts, prefix_cache: u64) -> Result<Self> {
+        let Parts { file, tokenizer, network } = parts;
         let tables = tokenizer.as_ref().map(|tokenizer| runtime.budget().reserve(MemoryCategory::Other, tokenizer.memory())).transpose()?;
         for warning in tokenizer.iter().flat_map(|tokenizer| tokenizer.warnings()) {
-            runtime.log(LogLevel::Warning, || format!("{place}: {warning}"));
+            runtime.log(LogLevel::Warning, || format!("{}: {warning}", file.name()));
         }
         let count = runtime.metrics().model();
-        let prefixes = Arc::new(PrefixIndex::new(options.prefix_cache));
+        let prefixes = Arc::new(PrefixIndex::new(prefix_cache));
         let cache: Weak<PrefixIndex> = Arc::downgrade(&prefixes);
         runtime.budget().add_cache(cache);
         let model = Self(Arc::new(Inner {
@@ -107,7 +100,7 @@ impl Model {
             _tables: tables,
             _count: count,
         }));
-        runtime.log(LogLevel::Info, || format!("{place}: {}", model.description()));
+        runtime.log(LogLevel::Info, || format!("{}: {}", model.0.file.name(), model.description()));
         Ok(model)
     }
 
@@ -223,28 +216,4 @@ fn fingerprint(file: &ModelFile) -> u128 {
         }
     }
     hash.digest128()
-}
-
-/// The tokenizer of a file, `None` where it has none.
-fn tokenizer(metadata: &Metadata) -> Result<Option<Tokenizer>> {
-    match metadata.str("tokenizer.ggml.model")? {
-        None | Some("none" | "no_vocab") => Ok(None),
-        Some(_) => Tokenizer::new(vocabulary::definition(metadata)?).map(Some),
-    }
-}
-
-impl Network {
-    fn new(runtime: &Runtime, file: &ModelFile, tokenizer: Option<&Tokenizer>) -> Result<Self> {
-        let config = ModelConfig::from_metadata(&file.metadata)?;
-        let mut weights = Weights::new(file, runtime.budget());
-        let program = arch::build(&config, &mut weights)?;
-        let vectors = weights.finish()?;
-        let vocab_size = program.logits().len;
-        if let Some(tokens) = tokenizer.map(|tokenizer| tokenizer.vocab_size() as usize)
-            && tokens != vocab_size
-        {
-            return Err(Error::invalid_file(format!("{tokens} tokens, but tensor 'token_embd.weight' has {vocab_size} rows")));
-        }
-        Ok(Self { config, vocab_size, program, _vectors: vectors })
-    }
 }

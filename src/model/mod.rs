@@ -2,9 +2,12 @@
 
 pub mod arch;
 mod config;
+mod estimate;
 mod loaded;
+mod loader;
 pub mod vocabulary;
 mod weights;
 
 pub use config::ModelConfig;
+pub use estimate::ModelEstimate;
 pub use loaded::{LoadOptions, Model};

@@ -4,18 +4,29 @@
 
 #![forbid(unsafe_code)]
 
-use crate::base::{Error, Result};
+use crate::base::{Error, Pace, Result, at_once};
 use crate::format::Metadata;
 use crate::tokenizer::{ByteStrings, Definition};
+
+/// What a string costs beside its length (see [`Pace::spend`]).
+const STRING_COST: usize = 16;
 
 /// Reads all `tokenizer.ggml.*` keys.
 ///
 /// # Errors
 /// `InvalidFile` where a key has a value of the wrong type, or the tokens or (for BPE) the merges are missing.
 pub fn definition(metadata: &Metadata) -> Result<Definition> {
+    at_once(definition_paced(metadata, &Pace::unhurried()))
+}
+
+/// As [`definition`], in pieces.
+///
+/// # Errors
+/// As for [`definition`].
+pub async fn definition_paced(metadata: &Metadata, pace: &Pace) -> Result<Definition> {
     let model = metadata.str("tokenizer.ggml.model")?.ok_or_else(|| missing("tokenizer.ggml.model"))?.to_owned();
-    let tokens = strings(metadata, "tokenizer.ggml.tokens")?.ok_or_else(|| missing("tokenizer.ggml.tokens"))?;
-    let merges = strings(metadata, "tokenizer.ggml.merges")?;
+    let tokens = strings(metadata, "tokenizer.ggml.tokens", pace).await?.ok_or_else(|| missing("tokenizer.ggml.tokens"))?;
+    let merges = strings(metadata, "tokenizer.ggml.merges", pace).await?;
     let pre = metadata.str("tokenizer.ggml.pre")?.map(str::to_owned);
     // Kimi K2's vocabulary was made without merges.
     if merges.is_none() && matches!(model.as_str(), "gpt2" | "gemma4") && pre.as_deref() != Some("kimi-k2") {
@@ -28,8 +39,8 @@ pub fn definition(metadata: &Metadata) -> Result<Definition> {
         name: text(metadata, "general.name")?,
         architecture: text(metadata, "general.architecture")?,
         tokens,
-        scores: metadata.f32s("tokenizer.ggml.scores")?.unwrap_or_default(),
-        types: metadata.i32s("tokenizer.ggml.token_type")?.unwrap_or_default(),
+        scores: metadata.f32s_paced("tokenizer.ggml.scores", pace).await?.unwrap_or_default(),
+        types: metadata.i32s_paced("tokenizer.ggml.token_type", pace).await?.unwrap_or_default(),
         merges: merges.unwrap_or_default(),
         bos: if model == "bert" { bos.or(id("cls")?) } else { bos },
         eos: id("eos")?,
@@ -64,11 +75,13 @@ fn text(metadata: &Metadata, key: &str) -> Result<String> {
     Ok(metadata.bytes(key)?.map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default())
 }
 
-fn strings(metadata: &Metadata, key: &str) -> Result<Option<ByteStrings>> {
+async fn strings(metadata: &Metadata, key: &str, pace: &Pace) -> Result<Option<ByteStrings>> {
     let Some(array) = metadata.strings(key)? else { return Ok(None) };
-    let mut strings = ByteStrings::new();
-    for string in array.iter() {
+    let mut strings = ByteStrings::with_room_for(array.len(), array.text_len())?;
+    for index in 0..array.len() {
+        let string = array.get(index).unwrap_or_default();
         strings.push(string)?;
+        pace.spend(STRING_COST + string.len()).await;
     }
     Ok(Some(strings))
 }

@@ -5,24 +5,47 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::base::{Error, MemoryBudget, MemoryCategory, Reservation, Result};
+use crate::base::pace::Pause;
+use crate::base::{Error, MemoryBudget, MemoryCategory, Pace, Reservation, Result};
 use crate::format::{ModelFile, TensorInfo};
 use crate::kernels::Matrix;
 use crate::quant;
+
+/// What the tensors of a layer cost (see [`Pace::spend`]).
+const LAYER_COST: usize = 1 << 14;
+/// What looking for a tensor's name costs.
+const NAME_COST: usize = 64;
+
+/// What becomes of the vectors of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vectors {
+    /// Decoded, to compute with.
+    Decoded,
+    /// Zeros of the same length: for a program that is measured and never run, so that no tensor's data is touched.
+    Blank,
+}
 
 /// The tensors of a file, with a note of which were taken, so that a tensor nobody computes with is an error and not a silent
 /// difference.
 pub struct Weights<'a> {
     file: &'a ModelFile,
     budget: &'a Arc<MemoryBudget>,
+    vectors: Vectors,
+    pace: &'a Pace,
     taken: HashSet<&'a str>,
     private: Vec<Reservation>,
 }
 
 impl<'a> Weights<'a> {
-    /// Access to the tensors of `file`.
-    pub fn new(file: &'a ModelFile, budget: &'a Arc<MemoryBudget>) -> Self {
-        Self { file, budget, taken: HashSet::new(), private: vec![] }
+    /// Access to the tensors of `file`. The progress of `pace` counts them.
+    pub fn new(file: &'a ModelFile, budget: &'a Arc<MemoryBudget>, vectors: Vectors, pace: &'a Pace) -> Self {
+        pace.expect(file.tensors.len() as u64);
+        Self { file, budget, vectors, pace, taken: HashSet::new(), private: vec![] }
+    }
+
+    /// Where a builder may pause: after every layer.
+    pub fn pause(&self) -> Pause<'a> {
+        self.pace.spend(LAYER_COST)
     }
 
     /// Whether the file has a tensor `name`.
@@ -80,7 +103,9 @@ impl<'a> Weights<'a> {
         expect_dims(tensor, &[len as u64])?;
         self.private.push(self.budget.reserve(MemoryCategory::WeightsPrivate, (len * size_of::<f32>()) as u64)?);
         let mut values = vec![0.0f32; len];
-        quant::decode_row(tensor.ty, &tensor.data, &mut values).map_err(|error| error.at(format!("tensor '{name}'")))?;
+        if self.vectors == Vectors::Decoded {
+            quant::decode_row(tensor.ty, &tensor.data, &mut values).map_err(|error| error.at(format!("tensor '{name}'")))?;
+        }
         Ok(Some(values.into()))
     }
 
@@ -100,16 +125,21 @@ impl<'a> Weights<'a> {
     ///
     /// # Errors
     /// `Unsupported` where a tensor was not taken: the model computes something that the architecture here does not.
-    pub fn finish(self) -> Result<Vec<Reservation>> {
-        match self.file.tensors.iter().find(|tensor| !self.taken.contains(tensor.name.as_str())) {
-            Some(tensor) => Err(Error::unsupported(format!("tensor '{}' has no place in this architecture", tensor.name))),
-            None => Ok(self.private),
+    pub async fn finish(self) -> Result<Vec<Reservation>> {
+        for tensor in &self.file.tensors {
+            if !self.taken.contains(tensor.name.as_str()) {
+                return Err(Error::unsupported(format!("tensor '{}' has no place in this architecture", tensor.name)));
+            }
+            self.pace.spend(NAME_COST).await;
         }
+        Ok(self.private)
     }
 
     fn take(&mut self, name: &str) -> Option<&'a TensorInfo> {
         let tensor = self.file.tensor(name)?;
-        self.taken.insert(&tensor.name);
+        if self.taken.insert(&tensor.name) {
+            self.pace.advance(1);
+        }
         Some(tensor)
     }
 }

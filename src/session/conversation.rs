@@ -66,6 +66,11 @@ impl CancelHandle {
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Release);
     }
+
+    /// Takes a request back that no step has seen.
+    pub(super) fn withdraw(&self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 /// A turn: from appended tokens to its end.
@@ -130,7 +135,7 @@ impl Session {
     }
 
     fn make(model: &Model, options: &SessionOptions) -> Result<Self> {
-        let (context, batch) = options.sizes(model)?;
+        let (context, batch) = options.sizes(model.config()?)?;
         let (runtime, program, vocab_size) = (model.runtime(), model.program()?, model.vocab_size()?);
         let budget = runtime.budget();
         let outputs = if options.all_logits { batch } else { 1 };

@@ -2,16 +2,20 @@
 
 #![forbid(unsafe_code)]
 
+mod background;
 mod batch;
 mod context;
 mod conversation;
+mod estimate;
 mod options;
 mod state;
 mod text;
 mod work;
 
+pub use background::{Background, BackgroundEvent, Happening};
 pub use batch::{Batch, BatchEvent, BatchOptions, BatchStep};
 pub use conversation::{CancelHandle, DoneReason, Session, Step};
+pub use estimate::SessionMemory;
 pub use options::{ContextPolicy, SessionOptions};
 
 pub use crate::kernels::kv::KvType;

@@ -2,7 +2,7 @@
 
 use crate::base::{Error, Result};
 use crate::kernels::kv::KvType;
-use crate::model::Model;
+use crate::model::ModelConfig;
 use crate::sampling::SamplerConfig;
 
 /// How a session is made. The defaults decode greedily with the model's own context length.
@@ -76,13 +76,13 @@ impl Default for SessionOptions {
 const MAX_CONTEXT: usize = 1 << 24;
 
 impl SessionOptions {
-    /// Context length and batch for `model`, checked.
+    /// Context length and batch for a model of `config`, checked.
     ///
     /// # Errors
     /// `InvalidArgument` for a value out of range.
-    pub(super) fn sizes(&self, model: &Model) -> Result<(usize, usize)> {
+    pub(super) fn sizes(&self, config: &ModelConfig) -> Result<(usize, usize)> {
         let context = match self.context as usize {
-            0 => model.config()?.context_length,
+            0 => config.context_length,
             n => n,
         };
         if context > MAX_CONTEXT {

@@ -8,14 +8,14 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::base::{Error, Result};
+use crate::base::{Error, Pace, Result};
 
 use super::definition::{ByteStrings, Definition};
 use super::merge::{Merger, NONE, Pairs, Symbol};
 use super::pretokenizer::{PreTokenizer, split};
-use super::table::{IdTable, Merge, MergeTable};
+use super::table::{IdTable, Merge, MergeTable, filled_paced};
 use super::unicode::decode;
-use super::{byte_token, escape_spaces, filled, reserve};
+use super::{MERGE_COST, TOKEN_COST, byte_token, escape_spaces, reserve};
 
 /// Whether merging the text of a token gives that token: worked out when the token is first met as a word.
 const UNKNOWN: u8 = 0;
@@ -42,12 +42,15 @@ pub(super) struct Bpe {
 
 impl Bpe {
     /// Builds the tables.
-    pub fn new(definition: &Definition, pre: PreTokenizer, unknown: Option<u32>) -> Result<Self> {
+    pub async fn new(pace: &Pace, definition: &Definition, pre: PreTokenizer, unknown: Option<u32>) -> Result<Self> {
         let alphabet = ByteAlphabet::new();
-        let mut texts = ByteStrings::new();
-        let mut skipped = filled(false, definition.tokens.len())?;
+        let tokens = &definition.tokens;
+        let mut texts = ByteStrings::with_room_for(tokens.len(), tokens.text_len())?;
+        let mut skipped = filled_paced(pace, false, tokens.len()).await?;
         let mut buffer = Vec::new();
-        for (id, token) in definition.tokens.iter().enumerate() {
+        for id in 0..tokens.len() {
+            let token = tokens.get(id).unwrap_or_default();
+            pace.work(TOKEN_COST + token.len()).await;
             let text = if pre.byte_level {
                 skipped[id] = !alphabet.decode(token, &mut buffer);
                 &buffer[..]
@@ -56,13 +59,15 @@ impl Bpe {
             };
             texts.push(if skipped[id] { b"" } else { text })?;
         }
-        let ids = IdTable::new(texts, |id| skipped[id])?.map_err(|(first, second)| duplicate(definition, first, second))?;
+        let ids = IdTable::new(pace, texts, |id| skipped[id]).await?.map_err(|(first, second)| duplicate(definition, first, second))?;
         let token_count = definition.tokens.len() as u32;
         let mut others = HashMap::new();
-        let mut merges = MergeTable::with_room_for(definition.merges.len())?;
+        let mut merges = MergeTable::with_room_for(pace, definition.merges.len()).await?;
         let mut both = Vec::new();
         let (mut left, mut right) = (Vec::new(), Vec::new());
-        for (rank, merge) in definition.merges.iter().enumerate() {
+        for rank in 0..definition.merges.len() {
+            let merge = definition.merges.get(rank).unwrap_or_default();
+            pace.work(MERGE_COST + merge.len()).await;
             // A part begins where the merge begins, so the space that parts them isn't the first byte. Without one, and with
             // characters outside the byte alphabet, a merge can't ever apply.
             let Some(space) = merge.iter().skip(1).position(|&byte| byte == b' ') else { continue };

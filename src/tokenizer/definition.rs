@@ -21,6 +21,17 @@ impl ByteStrings {
         Self::default()
     }
 
+    /// An empty list with room for `strings` strings of `bytes` bytes in all.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn with_room_for(strings: usize, bytes: usize) -> Result<Self> {
+        let mut list = Self::new();
+        list.bytes.try_reserve_exact(bytes).map_err(out_of_memory)?;
+        list.ends.try_reserve_exact(strings).map_err(out_of_memory)?;
+        Ok(list)
+    }
+
     /// Appends one string.
     ///
     /// # Errors
@@ -42,6 +53,11 @@ impl ByteStrings {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
+    }
+
+    /// The length of all strings together.
+    pub fn text_len(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Bytes of memory held.

@@ -26,7 +26,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::base::{Error, Result};
+use crate::base::{Error, Pace, Result, at_once};
 
 pub use definition::{ByteStrings, Definition, TokenType};
 pub use detokenizer::Detokenizer;
@@ -39,7 +39,6 @@ use partition::{Part, Partition};
 use pretokenizer::PreTokenizer;
 use special::{Attributes, Special};
 use spm::Spm;
-use table::filled;
 use wordpiece::WordPiece;
 
 /// What stands for a space in SentencePiece: `▁`.
@@ -50,6 +49,12 @@ const LONGEST_TOKEN: usize = 0xFFFF;
 
 /// The longest text that can be encoded at once, in bytes: offsets are 32 bits, and a space may become three bytes.
 const LONGEST_TEXT: usize = u32::MAX as usize / 3 - 16;
+
+/// What a token and a merge cost in one pass over the vocabulary, besides their lengths (see [`Pace::spend`]).
+const TOKEN_COST: usize = 32;
+const MERGE_COST: usize = 128;
+/// Passes over the vocabulary that building a tokenizer makes, about.
+const PASSES: usize = 4;
 
 /// How a text is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,8 +171,18 @@ impl Tokenizer {
     /// # Errors
     /// `Unsupported` for a tokenizer model or a pre-tokenizer that isn't known, by name; `InvalidFile` where the definition
     /// contradicts itself (equal tokens, too few scores, NaN, BOS wanted but not there); `OutOfMemory`.
-    pub fn new(mut definition: Definition) -> Result<Self> {
-        check(&mut definition)?;
+    pub fn new(definition: Definition) -> Result<Self> {
+        at_once(Self::new_paced(definition, &Pace::unhurried()))
+    }
+
+    /// As [`new`](Self::new), in pieces.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub async fn new_paced(mut definition: Definition, pace: &Pace) -> Result<Self> {
+        let tokens = TOKEN_COST * definition.tokens.len() + definition.tokens.text_len();
+        pace.expect((PASSES * tokens + MERGE_COST * definition.merges.len() + definition.merges.text_len()) as u64);
+        check(&mut definition, pace).await?;
         let mut warnings = Vec::new();
         let pre = pre_tokenizer(&definition, &mut warnings)?;
         let defaults = match definition.model.as_str() {
@@ -177,12 +192,14 @@ impl Tokenizer {
             }
             _ => Roles::default(),
         };
-        let special = Special::new(&definition, &defaults)?;
+        let special = Special::new(pace, &definition, &defaults).await?;
         let roles = &special.roles;
         let (kind, bos_by_default, always_bos) = match pre {
-            Some(pre) => (Kind::Bpe(Box::new(Bpe::new(&definition, pre, roles.unknown)?)), pre.add_bos, pre.always_bos),
-            None if definition.model == "bert" => (Kind::WordPiece(Box::new(WordPiece::new(&definition, roles.unknown)?)), true, true),
-            None => (Kind::Spm(Box::new(Spm::new(&definition, roles.unknown)?)), true, false),
+            Some(pre) => (Kind::Bpe(Box::new(Bpe::new(pace, &definition, pre, roles.unknown).await?)), pre.add_bos, pre.always_bos),
+            None if definition.model == "bert" => {
+                (Kind::WordPiece(Box::new(WordPiece::new(pace, &definition, roles.unknown).await?)), true, true)
+            }
+            None => (Kind::Spm(Box::new(Spm::new(pace, &definition, roles.unknown).await?)), true, false),
         };
         let wordpiece = matches!(kind, Kind::WordPiece(_));
         if wordpiece && (roles.bos.is_none() || roles.separator.is_none()) {
@@ -199,10 +216,11 @@ impl Tokenizer {
             Kind::Bpe(_) => false,
             Kind::WordPiece(_) => true,
         };
+        let partition = |wanted, unwanted| Partition::new(pace, &definition.tokens, &special.attributes, wanted, unwanted);
         Ok(Self(Arc::new(Inner {
-            bytes: decoded(&definition.tokens, &special.attributes, pre)?,
-            all_special: Partition::new(&definition.tokens, &special.attributes, Attributes::SPECIAL, Attributes::UNDEFINED)?,
-            user_defined: Partition::new(&definition.tokens, &special.attributes, Attributes::USER_DEFINED, Attributes::HIDDEN)?,
+            bytes: decoded(pace, &definition.tokens, &special.attributes, pre).await?,
+            all_special: partition(Attributes::SPECIAL, Attributes::UNDEFINED).await?,
+            user_defined: partition(Attributes::USER_DEFINED, Attributes::HIDDEN).await?,
             add_bos: (definition.add_bos.unwrap_or(bos_by_default) || always_bos) && roles.bos.is_some(),
             add_eos: definition.add_eos.unwrap_or(false) && roles.eos.is_some(),
             strips_space,
@@ -376,7 +394,7 @@ impl Tokenizer {
 }
 
 /// Refuses sizes that can't be handled, and names empty tokens.
-fn check(definition: &mut Definition) -> Result<()> {
+async fn check(definition: &mut Definition, pace: &Pace) -> Result<()> {
     let tokens = &definition.tokens;
     if tokens.is_empty() {
         return Err(Error::invalid_file("a vocabulary without tokens"));
@@ -384,13 +402,25 @@ fn check(definition: &mut Definition) -> Result<()> {
     if tokens.len() > i32::MAX as usize || definition.merges.len() > (i32::MAX / 4) as usize {
         return Err(Error::unsupported(format!("a vocabulary of {} tokens and {} merges", tokens.len(), definition.merges.len())));
     }
-    if let Some(id) = tokens.iter().position(|text| text.len() > LONGEST_TOKEN) {
-        return Err(Error::unsupported(format!("token {id} is longer than {LONGEST_TOKEN} bytes")));
+    let mut empty = false;
+    for id in 0..tokens.len() {
+        let len = tokens.get(id).unwrap_or_default().len();
+        if len > LONGEST_TOKEN {
+            return Err(Error::unsupported(format!("token {id} is longer than {LONGEST_TOKEN} bytes")));
+        }
+        empty |= len == 0;
+        pace.spend(TOKEN_COST / 8).await;
     }
-    if tokens.iter().any(<[u8]>::is_empty) {
+    if empty {
         let mut named = ByteStrings::new();
-        for (id, text) in tokens.iter().enumerate() {
-            if text.is_empty() { named.push(format!("[EMPTY_{id}]").as_bytes())? } else { named.push(text)? }
+        for id in 0..tokens.len() {
+            let text = tokens.get(id).unwrap_or_default();
+            if text.is_empty() {
+                named.push(format!("[EMPTY_{id}]").as_bytes())?
+            } else {
+                named.push(text)?
+            }
+            pace.spend(TOKEN_COST + text.len()).await;
         }
         definition.tokens = named;
     }
@@ -416,13 +446,15 @@ fn pre_tokenizer(definition: &Definition, warnings: &mut Vec<Cow<'static, str>>)
 }
 
 /// What each token decodes to.
-fn decoded(tokens: &ByteStrings, attributes: &[Attributes], pre: Option<PreTokenizer>) -> Result<ByteStrings> {
+async fn decoded(pace: &Pace, tokens: &ByteStrings, attributes: &[Attributes], pre: Option<PreTokenizer>) -> Result<ByteStrings> {
     let alphabet = ByteAlphabet::new();
     let byte_level = pre.is_some_and(|pre| pre.byte_level);
     let escaped = pre.is_none_or(|pre| pre.escape_spaces);
-    let mut all = ByteStrings::new();
+    let mut all = ByteStrings::with_room_for(tokens.len(), tokens.text_len())?;
     let mut buffer = Vec::new();
-    for (text, attributes) in tokens.iter().zip(attributes) {
+    for (id, attributes) in attributes.iter().enumerate() {
+        let text = tokens.get(id).unwrap_or_default();
+        pace.work(TOKEN_COST + text.len()).await;
         if attributes.any(Attributes::SPECIAL) {
             all.push(text)?;
         } else if attributes.any(Attributes::BYTE) {

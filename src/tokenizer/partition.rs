@@ -7,9 +7,11 @@
 
 #![forbid(unsafe_code)]
 
-use crate::base::Result;
+use crate::base::sort::sort;
+use crate::base::{Pace, Result};
 
-use super::definition::ByteStrings;
+use super::TOKEN_COST;
+use super::definition::{ByteStrings, out_of_memory};
 use super::special::Attributes;
 use super::table::filled;
 use super::trie::Trie;
@@ -57,22 +59,39 @@ fn is_space(byte: u8) -> bool {
 
 impl Partition {
     /// Looks for the tokens whose attributes have a property of `wanted` and none of `unwanted`.
-    pub fn new(tokens: &ByteStrings, attributes: &[Attributes], wanted: Attributes, unwanted: Attributes) -> Result<Self> {
-        let mut entries: Vec<Entry> = tokens
-            .iter()
-            .zip(attributes)
-            .enumerate()
-            .filter(|(_, (text, attributes))| !text.is_empty() && attributes.any(wanted) && !attributes.any(unwanted))
-            .map(|(id, (text, attributes))| Entry {
-                id: id as u32,
-                text: text.into(),
+    pub async fn new(
+        pace: &Pace,
+        tokens: &ByteStrings,
+        attributes: &[Attributes],
+        wanted: Attributes,
+        unwanted: Attributes,
+    ) -> Result<Self> {
+        let text = |id: u32| tokens.get(id as usize).unwrap_or_default();
+        let mut ids: Vec<u32> = Vec::new();
+        for (id, attributes) in (0u32..).zip(attributes) {
+            if attributes.any(wanted) && !attributes.any(unwanted) && !text(id).is_empty() {
+                ids.try_reserve(1).map_err(out_of_memory)?;
+                ids.push(id);
+            }
+            pace.work(TOKEN_COST / 8).await;
+        }
+        sort(pace, &mut ids, TOKEN_COST, |&a, &b| text(b).len().cmp(&text(a).len())).await?;
+        let (mut entries, mut texts) = (Vec::new(), Vec::new());
+        entries.try_reserve_exact(ids.len()).map_err(out_of_memory)?;
+        texts.try_reserve_exact(ids.len()).map_err(out_of_memory)?;
+        for (priority, &id) in ids.iter().enumerate() {
+            let attributes = attributes[id as usize];
+            texts.push((text(id), priority as u32));
+            entries.push(Entry {
+                id,
+                text: text(id).into(),
                 strip_left: attributes.any(Attributes::STRIP_LEFT),
                 strip_right: attributes.any(Attributes::STRIP_RIGHT),
-            })
-            .collect();
-        entries.sort_by_key(|entry| (std::cmp::Reverse(entry.text.len()), entry.id));
-        let trie = Trie::new(entries.iter().enumerate().map(|(priority, entry)| (&*entry.text, priority as u32)))?;
-        let strips = entries.iter().any(|entry| entry.strip_left || entry.strip_right);
+            });
+            pace.spend(TOKEN_COST + text(id).len()).await;
+        }
+        let trie = Trie::new(pace, texts).await?;
+        let strips = entries.iter().any(|entry: &Entry| entry.strip_left || entry.strip_right);
         Ok(Self { entries, trie, strips })
     }
 
@@ -215,11 +234,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::base::at_once;
 
     fn partition(tokens: &[(&str, Attributes)]) -> Partition {
         let texts = tokens.iter().map(|(text, _)| text).collect();
         let attributes: Vec<_> = tokens.iter().map(|&(_, attributes)| attributes).collect();
-        Partition::new(&texts, &attributes, Attributes::SPECIAL, Attributes::UNDEFINED).unwrap()
+        at_once(Partition::new(&Pace::unhurried(), &texts, &attributes, Attributes::SPECIAL, Attributes::UNDEFINED)).unwrap()
     }
 
     fn shown(partition: &Partition, text: &str) -> String {

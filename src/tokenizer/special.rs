@@ -3,10 +3,11 @@
 
 #![forbid(unsafe_code)]
 
-use crate::base::{Error, Result};
+use crate::base::{Error, Pace, Result};
 
+use super::TOKEN_COST;
 use super::definition::{Definition, TokenType};
-use super::table::filled;
+use super::table::filled_paced;
 
 /// Properties of a token, as a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -147,15 +148,16 @@ pub(super) struct Special {
 
 impl Special {
     /// Works out attributes and roles; `defaults` are the roles of the tokenizer model where the file is silent.
-    pub fn new(definition: &Definition, defaults: &Roles) -> Result<Self> {
+    pub async fn new(pace: &Pace, definition: &Definition, defaults: &Roles) -> Result<Self> {
         let count = definition.tokens.len();
-        let mut attributes = filled(Attributes::NORMAL, count)?;
+        let mut attributes = filled_paced(pace, Attributes::NORMAL, count).await?;
         if !definition.types.is_empty() {
             if definition.types.len() < count {
                 return Err(Error::invalid_file(format!("{} token types for {count} tokens", definition.types.len())));
             }
             for (attributes, &number) in attributes.iter_mut().zip(&definition.types) {
                 *attributes = Attributes::of_type(number);
+                pace.spend(TOKEN_COST / 8).await;
             }
         }
         let within = |id: &u32| (*id as usize) < count;
@@ -176,7 +178,7 @@ impl Special {
             fim_repository: pick(definition.fim_repository, None),
             fim_separator: pick(definition.fim_separator, None),
         };
-        let texts = KnownTexts::of(definition);
+        let texts = KnownTexts::of(pace, definition).await;
         for (role, candidates) in [
             (&mut roles.eot, EOT),
             (&mut roles.eom, EOM),
@@ -261,7 +263,7 @@ impl Special {
 struct KnownTexts(Vec<(&'static str, u32)>);
 
 impl KnownTexts {
-    fn of(definition: &Definition) -> Self {
+    async fn of(pace: &Pace, definition: &Definition) -> Self {
         let lists = [
             EOT,
             EOM,
@@ -279,7 +281,9 @@ impl KnownTexts {
         known.sort_unstable();
         known.dedup();
         let mut found = Vec::new();
-        for (id, text) in definition.tokens.iter().enumerate() {
+        for id in 0..definition.tokens.len() {
+            let text = definition.tokens.get(id).unwrap_or_default();
+            pace.work(TOKEN_COST).await;
             if let Ok(at) = known.binary_search_by(|known| known.as_bytes().cmp(text)) {
                 found.push((known[at], id as u32));
             }
@@ -295,11 +299,16 @@ impl KnownTexts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::at_once;
+
+    fn of(definition: &Definition) -> Result<Special> {
+        at_once(Special::new(&Pace::unhurried(), definition, &Roles::default()))
+    }
 
     fn special(tokens: &[&str], types: &[i32], edit: impl FnOnce(&mut Definition)) -> Special {
         let mut definition = Definition { tokens: tokens.iter().collect(), types: types.to_vec(), ..Definition::default() };
         edit(&mut definition);
-        Special::new(&definition, &Roles::default()).unwrap()
+        of(&definition).unwrap()
     }
 
     #[test]
@@ -343,6 +352,6 @@ mod tests {
     #[test]
     fn too_few_types_are_refused() {
         let definition = Definition { tokens: ["a", "b"].iter().collect(), types: vec![1], ..Definition::default() };
-        assert!(Special::new(&definition, &Roles::default()).is_err());
+        assert!(of(&definition).is_err());
     }
 }

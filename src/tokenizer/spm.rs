@@ -7,14 +7,15 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::base::{Error, Result};
+use crate::base::sort::sort;
+use crate::base::{Error, Pace, Result};
 
 use super::bpe::duplicate;
 use super::definition::Definition;
 use super::merge::{Merger, NONE, Pairs, Symbol};
-use super::table::{IdTable, Merge};
+use super::table::{IdTable, Merge, filled_paced};
 use super::unicode::decode;
-use super::{SPACE, byte_token, escape_spaces, filled, reserve};
+use super::{SPACE, TOKEN_COST, byte_token, escape_spaces, reserve};
 
 const UNKNOWN: u8 = 0;
 const WHOLE: u8 = 1;
@@ -37,10 +38,11 @@ pub(super) struct Spm {
 
 impl Spm {
     /// Builds the tables.
-    pub fn new(definition: &Definition, unknown: Option<u32>) -> Result<Self> {
+    pub async fn new(pace: &Pace, definition: &Definition, unknown: Option<u32>) -> Result<Self> {
         let tokens = &definition.tokens;
-        let ids = IdTable::new(tokens.clone(), |_| false)?.map_err(|(first, second)| duplicate(definition, first, second))?;
-        let ranks = ranks(&definition.scores, tokens.len())?;
+        let ids = IdTable::new(pace, tokens.clone(), |_| false).await?;
+        let ids = ids.map_err(|(first, second)| duplicate(definition, first, second))?;
+        let ranks = ranks(pace, &definition.scores, tokens.len()).await?;
         let mut whole = Vec::new();
         whole.try_reserve_exact(tokens.len()).map_err(super::definition::out_of_memory)?;
         whole.resize_with(tokens.len(), || AtomicU8::new(UNKNOWN));
@@ -48,7 +50,12 @@ impl Spm {
         let crosses = |token: &[u8]| {
             token.windows(SPACE.len() + 1).enumerate().any(|(at, window)| window[1..] == *SPACE && !is_space_end(token, at + 1))
         };
-        let stretches = !tokens.iter().any(crosses);
+        let mut stretches = true;
+        for id in 0..tokens.len() {
+            let token = tokens.get(id).unwrap_or_default();
+            stretches &= !crosses(token);
+            pace.work(TOKEN_COST + token.len()).await;
+        }
         Ok(Self { ids, ranks, whole, bytes, stretches, add_space_prefix: definition.add_space_prefix.unwrap_or(true), unknown })
     }
 
@@ -123,9 +130,9 @@ fn is_space_end(token: &[u8], at: usize) -> bool {
 }
 
 /// Places by falling score.
-fn ranks(scores: &[f32], count: usize) -> Result<Vec<u32>> {
+async fn ranks(pace: &Pace, scores: &[f32], count: usize) -> Result<Vec<u32>> {
     if scores.is_empty() {
-        return filled(0, count);
+        return filled_paced(pace, 0, count).await;
     }
     if scores.len() < count {
         return Err(Error::invalid_file(format!("{} token scores for {count} tokens", scores.len())));
@@ -133,15 +140,16 @@ fn ranks(scores: &[f32], count: usize) -> Result<Vec<u32>> {
     if let Some(id) = scores[..count].iter().position(|score| score.is_nan()) {
         return Err(Error::invalid_file(format!("the score of token {id} is NaN")));
     }
-    let mut order = filled(0u32, count)?;
+    let mut order = filled_paced(pace, 0u32, count).await?;
     order.iter_mut().enumerate().for_each(|(id, slot)| *slot = id as u32);
-    order.sort_by(|&a, &b| scores[b as usize].total_cmp(&scores[a as usize]));
-    let mut ranks = filled(0u32, count)?;
+    sort(pace, &mut order, TOKEN_COST / 4, |&a, &b| scores[b as usize].total_cmp(&scores[a as usize])).await?;
+    let mut ranks = filled_paced(pace, 0u32, count).await?;
     let mut rank = 0;
     for pair in order.windows(2) {
         // Compared as numbers: -0 and 0 are equal.
         rank += u32::from(scores[pair[0] as usize] != scores[pair[1] as usize]);
         ranks[pair[1] as usize] = rank;
+        pace.work(TOKEN_COST / 4).await;
     }
     Ok(ranks)
 }
@@ -163,6 +171,11 @@ impl Pairs for Stretch<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::at_once;
+
+    fn ranks(scores: &[f32], count: usize) -> Result<Vec<u32>> {
+        at_once(super::ranks(&Pace::unhurried(), scores, count))
+    }
 
     #[test]
     fn equal_scores_share_a_place() {
@@ -174,7 +187,10 @@ mod tests {
 
     #[test]
     fn a_token_across_a_space_turns_stretches_off() {
-        let spm = |tokens: &[&str]| Spm::new(&Definition { tokens: tokens.iter().collect(), ..Definition::default() }, None).unwrap();
+        let spm = |tokens: &[&str]| {
+            let definition = Definition { tokens: tokens.iter().collect(), ..Definition::default() };
+            at_once(Spm::new(&Pace::unhurried(), &definition, None)).unwrap()
+        };
         assert!(spm(&["▁", "▁▁▁", "▁a", "a"]).stretches);
         assert!(!spm(&["▁", "a▁"]).stretches);
         assert!(!spm(&["▁", "▁of▁the"]).stretches);

@@ -7,8 +7,9 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use crate::base::Result;
+use crate::base::{Pace, Result};
 
+use super::TOKEN_COST;
 use super::definition::{ByteStrings, out_of_memory};
 
 /// No entry.
@@ -19,6 +20,20 @@ pub(super) fn filled<T: Clone>(value: T, len: usize) -> Result<Vec<T>> {
     let mut vec = Vec::new();
     vec.try_reserve_exact(len).map_err(out_of_memory)?;
     vec.resize(len, value);
+    Ok(vec)
+}
+
+/// Elements that are filled at a time.
+const FILLED: usize = 1 << 13;
+
+/// As [`filled`], in pieces.
+pub(super) async fn filled_paced<T: Clone>(pace: &Pace, value: T, len: usize) -> Result<Vec<T>> {
+    let mut vec = Vec::new();
+    vec.try_reserve_exact(len).map_err(out_of_memory)?;
+    while vec.len() < len {
+        vec.resize(len.min(vec.len() + FILLED), value.clone());
+        pace.spend(FILLED * size_of::<T>()).await;
+    }
     Ok(vec)
 }
 
@@ -73,11 +88,13 @@ pub(super) struct IdTable {
 impl IdTable {
     /// A table of `strings`, in which ids are indices. `skip` names those that can't be found. Of equal strings the first
     /// counts; the second is `Err(its index)`.
-    pub fn new(strings: ByteStrings, skip: impl Fn(usize) -> bool) -> Result<std::result::Result<Self, (usize, usize)>> {
+    pub async fn new(pace: &Pace, strings: ByteStrings, skip: impl Fn(usize) -> bool) -> Result<std::result::Result<Self, (usize, usize)>> {
         let seed = RandomState::new().hash_one(0u64) | 1;
-        let slots = filled((0, EMPTY), slots_for(strings.len()))?;
+        let slots = filled_paced(pace, (0, EMPTY), slots_for(strings.len())).await?;
         let mut table = Self { seed, slots, longest: 0, strings: ByteStrings::new() };
-        for (id, string) in strings.iter().enumerate() {
+        for id in 0..strings.len() {
+            let string = strings.get(id).unwrap_or_default();
+            pace.work(TOKEN_COST + string.len()).await;
             if skip(id) {
                 continue;
             }
@@ -142,9 +159,9 @@ const NO_PAIR: u64 = u64::MAX;
 
 impl MergeTable {
     /// An empty table with room for `entries`.
-    pub fn with_room_for(entries: usize) -> Result<Self> {
+    pub async fn with_room_for(pace: &Pace, entries: usize) -> Result<Self> {
         let seed = RandomState::new().hash_one(1u64) | 1;
-        Ok(Self { seed, slots: filled((NO_PAIR, Merge { rank: 0, piece: 0 }), slots_for(entries))? })
+        Ok(Self { seed, slots: filled_paced(pace, (NO_PAIR, Merge { rank: 0, piece: 0 }), slots_for(entries)).await? })
     }
 
     /// Bytes of memory held.
@@ -182,11 +199,16 @@ impl MergeTable {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::at_once;
+
+    fn id_table(strings: ByteStrings, skip: impl Fn(usize) -> bool) -> std::result::Result<IdTable, (usize, usize)> {
+        at_once(IdTable::new(&Pace::unhurried(), strings, skip)).unwrap()
+    }
 
     #[test]
     fn finds_each_string_and_nothing_else() {
         let strings: Vec<String> = (0..5000).map(|i| format!("{}{i}", "x".repeat(i % 40))).collect();
-        let table = IdTable::new(strings.iter().collect(), |id| id == 77).unwrap().unwrap();
+        let table = id_table(strings.iter().collect(), |id| id == 77).unwrap();
         for (id, string) in strings.iter().enumerate() {
             assert_eq!(table.get(string.as_bytes()), (id != 77).then_some(id as u32));
         }
@@ -197,14 +219,14 @@ mod tests {
 
     #[test]
     fn names_the_pair_of_equal_strings() {
-        let equal = IdTable::new(["a", "b", "c", "b"].iter().collect(), |_| false).unwrap();
+        let equal = id_table(["a", "b", "c", "b"].iter().collect(), |_| false);
         assert_eq!(equal.err(), Some((1, 3)));
-        assert!(IdTable::new(ByteStrings::new(), |_| false).unwrap().unwrap().get(b"").is_none());
+        assert!(id_table(ByteStrings::new(), |_| false).unwrap().get(b"").is_none());
     }
 
     #[test]
     fn the_first_merge_of_a_pair_counts() {
-        let mut table = MergeTable::with_room_for(3).unwrap();
+        let mut table = at_once(MergeTable::with_room_for(&Pace::unhurried(), 3)).unwrap();
         table.insert(1, 2, Merge { rank: 5, piece: 9 });
         table.insert(1, 2, Merge { rank: 6, piece: 8 });
         table.insert(2, 1, Merge { rank: 7, piece: 7 });

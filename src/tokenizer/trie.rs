@@ -2,8 +2,10 @@
 
 #![forbid(unsafe_code)]
 
-use crate::base::{Error, Result};
+use crate::base::sort::sort;
+use crate::base::{Error, Pace, Result};
 
+use super::TOKEN_COST;
 use super::definition::out_of_memory;
 
 const NO_VALUE: u32 = u32::MAX;
@@ -31,9 +33,9 @@ pub(super) struct Trie {
 
 impl Trie {
     /// A tree of `entries`. Empty strings are left out; of equal ones the last counts.
-    pub fn new<'a>(entries: impl IntoIterator<Item = (&'a [u8], u32)>) -> Result<Self> {
-        let mut sorted: Vec<_> = entries.into_iter().filter(|(string, _)| !string.is_empty()).collect();
-        sorted.sort_by_key(|&(string, _)| string);
+    pub async fn new(pace: &Pace, mut entries: Vec<(&[u8], u32)>) -> Result<Self> {
+        sort(pace, &mut entries, TOKEN_COST, |a, b| a.0.cmp(b.0)).await?;
+        let sorted = &entries[entries.partition_point(|(string, _)| string.is_empty())..];
         let mut nodes = vec![Node { first_child: 0, children: 0, label: 0, value: NO_VALUE }];
         // Nodes in breadth-first order, each with its range of entries and its depth.
         let mut ranges = vec![(0, sorted.len(), 0)];
@@ -54,8 +56,10 @@ impl Trie {
                 ranges.push((start, next, depth + 1));
                 nodes[at].children += 1;
                 start = next;
+                pace.spend(TOKEN_COST).await;
             }
             at += 1;
+            pace.spend(TOKEN_COST).await;
         }
         let mut roots = [0; 256];
         for child in 1..=usize::from(nodes[0].children) {
@@ -121,11 +125,16 @@ impl Trie {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::at_once;
+
+    fn trie<'a>(entries: impl IntoIterator<Item = (&'a [u8], u32)>) -> Trie {
+        at_once(Trie::new(&Pace::unhurried(), entries.into_iter().collect())).unwrap()
+    }
 
     #[test]
     fn walks_and_finds_the_longest() {
         let words = ["a", "abc", "abd", "b", "", "xyz"];
-        let trie = Trie::new(words.iter().enumerate().map(|(i, w)| (w.as_bytes(), i as u32))).unwrap();
+        let trie = trie(words.iter().enumerate().map(|(i, w)| (w.as_bytes(), i as u32)));
         assert_eq!(trie.longest_prefix(b"abcd"), Some((1, 3)));
         assert_eq!(trie.longest_prefix(b"abx"), Some((0, 1)));
         assert_eq!(trie.longest_prefix(b"xy"), None);
@@ -136,10 +145,10 @@ mod tests {
     #[test]
     fn wide_nodes_and_the_empty_tree() {
         let words: Vec<[u8; 2]> = (0..=255).map(|b| [7, b]).collect();
-        let trie = Trie::new(words.iter().enumerate().map(|(i, w)| (w.as_slice(), i as u32))).unwrap();
+        let wide = trie(words.iter().enumerate().map(|(i, w)| (w.as_slice(), i as u32)));
         for (i, word) in words.iter().enumerate() {
-            assert_eq!(trie.longest_prefix(word), Some((i as u32, 2)));
+            assert_eq!(wide.longest_prefix(word), Some((i as u32, 2)));
         }
-        assert_eq!(Trie::new([]).unwrap().longest_prefix(b"a"), None);
+        assert_eq!(trie([]).longest_prefix(b"a"), None);
     }
 }

@@ -4,14 +4,14 @@
 
 #![forbid(unsafe_code)]
 
-use crate::base::{Error, Result};
+use crate::base::{Error, Pace, Result};
 
 use super::bpe::duplicate;
 use super::definition::Definition;
 use super::table::IdTable;
 use super::trie::Trie;
 use super::unicode::{CONTROL, MARK, PUNCTUATION, REPLACEMENT, SYMBOL, WHITESPACE, char_at, class_of, decomposed, lowercase};
-use super::{SPACE, reserve};
+use super::{SPACE, TOKEN_COST, reserve};
 
 /// A WordPiece vocabulary.
 pub(super) struct WordPiece {
@@ -35,10 +35,18 @@ const IDEOGRAPHS: [(u32, u32); 8] = [
 
 impl WordPiece {
     /// Builds the tables.
-    pub fn new(definition: &Definition, unknown: Option<u32>) -> Result<Self> {
+    pub async fn new(pace: &Pace, definition: &Definition, unknown: Option<u32>) -> Result<Self> {
+        let tokens = &definition.tokens;
         // The table only proves that no two tokens are equal.
-        IdTable::new(definition.tokens.clone(), |_| false)?.map_err(|(first, second)| duplicate(definition, first, second))?;
-        let tokens = Trie::new(definition.tokens.iter().enumerate().map(|(id, text)| (text, id as u32)))?;
+        let ids = IdTable::new(pace, tokens.clone(), |_| false).await?;
+        ids.map_err(|(first, second)| duplicate(definition, first, second))?;
+        let mut entries = Vec::new();
+        entries.try_reserve_exact(tokens.len()).map_err(super::definition::out_of_memory)?;
+        for id in 0..tokens.len() {
+            entries.push((tokens.get(id).unwrap_or_default(), id as u32));
+            pace.work(TOKEN_COST).await;
+        }
+        let tokens = Trie::new(pace, entries).await?;
         let unknown = unknown.ok_or_else(|| Error::invalid_file("a WordPiece vocabulary without an unknown token"))?;
         let lowercase = definition.lowercase.unwrap_or(true);
         Ok(Self { tokens, lowercase, strip_accents: definition.strip_accents.unwrap_or(lowercase), unknown })

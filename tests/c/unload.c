@@ -50,6 +50,13 @@ static void once(void) {
     LOOK_UP(loquat_session_append_tokens);
     LOOK_UP(loquat_session_step);
     LOOK_UP(loquat_session_free);
+    LOOK_UP(loquat_model_load_start);
+    LOOK_UP(loquat_job_poll);
+    LOOK_UP(loquat_job_take_model);
+    LOOK_UP(loquat_job_free);
+    LOOK_UP(loquat_stream_start);
+    LOOK_UP(loquat_stream_pop);
+    LOOK_UP(loquat_stream_free);
     LOOK_UP(loquat_error_free);
 
     int before = threads_now();
@@ -57,6 +64,8 @@ static void once(void) {
     loquat_runtime *runtime = NULL;
     loquat_model *model = NULL;
     loquat_session *session = NULL;
+    loquat_job *job = NULL;
+    loquat_stream *stream = NULL;
     loquat_error *error = NULL;
     static const uint32_t prompt[] = {1, 309, 201, 986, 903, 261, 706, 33, 2, 201, 1, 310, 201};
     CHECK(loquat_runtime_options_new_p(&options, NULL) == LOQUAT_OK);
@@ -66,13 +75,20 @@ static void once(void) {
     CHECK(threads_now() == before + 3);
     CHECK(loquat_model_load_p(runtime, "none", 4, NULL, &model, &error) == LOQUAT_IO);
     loquat_error_free_p(error);
-    CHECK(loquat_model_load_p(runtime, DEMO_MODEL, strlen(DEMO_MODEL), NULL, &model, NULL) == LOQUAT_OK);
+    CHECK(loquat_model_load_start_p(runtime, DEMO_MODEL, strlen(DEMO_MODEL), NULL, &job, NULL) == LOQUAT_OK);
+    while (loquat_job_poll_p(job, 100000, NULL) == LOQUAT_PENDING) {
+    }
+    CHECK(loquat_job_take_model_p(job, &model, NULL) == LOQUAT_OK);
+    loquat_job_free_p(job);
     CHECK(loquat_session_new_p(model, NULL, &session, NULL) == LOQUAT_OK);
     CHECK(loquat_session_append_tokens_p(session, prompt, sizeof prompt / sizeof *prompt, NULL) == LOQUAT_OK);
     loquat_event event = {.struct_size = sizeof event};
     for (int i = 0; i < 5; i++) {
         CHECK(loquat_session_step_p(session, UINT64_MAX, &event, NULL) == LOQUAT_TOKEN);
     }
+    CHECK(loquat_stream_start_p(session, 2, NULL, NULL, &stream, NULL) == LOQUAT_OK);
+    CHECK(loquat_stream_pop_p(stream, UINT64_MAX, &event, NULL) == LOQUAT_TOKEN);
+    loquat_stream_free_p(stream);
     loquat_runtime_free_p(runtime);
     loquat_session_free_p(session);
     loquat_model_free_p(model);

@@ -179,8 +179,64 @@ fn the_minimal_program_talks_and_is_the_readmes() {
 }
 
 #[test]
+fn load_progress_goes_through_the_stages_and_gives_up_cleanly() {
+    let small = ["--budget", "0", "-t", "1"];
+    let Some(output) = run("load_progress", &[&small[..], &["--estimate", "-c", "64"]].concat()) else { return };
+    let (stdout, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(output.status.success(), "{stderr}");
+    let lines: Vec<&str> = stdout.lines().collect();
+    assert!(lines[0].starts_with("mapped 3.") && lines[0].contains("scratch"), "{stdout}");
+    assert!(lines[1].contains("emberfield"), "{stdout}");
+    let frames: u32 = lines[2].split(' ').next().unwrap().parse().unwrap();
+    assert!(frames > 50, "{stdout}");
+    let stages: Vec<&str> = stderr.lines().map(|line| line.rsplit(' ').next().unwrap()).collect();
+    assert_eq!(stages, ["file", "metadata", "tokenizer", "weights"].into_iter().skip(4 - stages.len()).collect::<Vec<_>>());
+    assert!(output_of("load_progress", &["--read"]).unwrap().contains("frames in"));
+
+    let late = run("load_progress", &["--deadline", "0"]).unwrap();
+    assert_eq!((late.status.code(), late.stdout.as_slice()), (Some(130), b"given up after 1 frames; 0 bytes are held\n".as_slice()));
+}
+
+/// Runs a program, sends it Ctrl-C when it has said something on stderr or stdout, and waits for its end.
+#[cfg(unix)]
+fn interrupted(program: &str, arguments: &[&str]) -> Option<Output> {
+    use std::process::Stdio;
+    let mut command = Command::new(programs()?.join(program));
+    command.args(arguments).current_dir(cc::root()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap_or_else(|error| panic!("{program}: {error}"));
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    // SAFETY: the process is this one's child and has not been waited for, so that its number is its own.
+    assert_eq!(unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGINT) }, 0);
+    Some(child.wait_with_output().unwrap())
+}
+
+#[test]
+#[cfg(unix)]
+fn control_c_ends_a_load_and_a_stream_cleanly() {
+    // At 20 ms for each of more than 100 pieces, half a second is long before the end.
+    let Some(load) = interrupted("load_progress", &["--budget", "0", "--frame", "20"]) else { return };
+    let said = String::from_utf8(load.stdout).unwrap();
+    assert_eq!(load.status.code(), Some(130), "{said}");
+    assert!(said.starts_with("given up after") && said.ends_with("; 0 bytes are held\n"), "{said}");
+
+    let stream = interrupted("stream", &["-p", "One misty morning,", "-n", "900", "--queue", "1", "--frame", "100"]).unwrap();
+    let said = String::from_utf8(stream.stderr).unwrap();
+    assert!(stream.status.success() && said.ends_with(", cancelled\n"), "{said}");
+}
+
+#[test]
+fn stream_says_what_generate_says() {
+    let question = "<|im_start|>user\nWho sells a rope?<|im_end|>\n<|im_start|>assistant\n";
+    for arguments in [&["--queue", "1", "--frame", "1"], &["--queue", "64", "--frame", "0"]] {
+        let Some(output) = run("stream", &[&["-p", question], &arguments[..]].concat()) else { return };
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), "Odo the merchant sells a rope for 3 coins, in the market square.\n");
+        assert!(String::from_utf8(output.stderr).unwrap().contains(" tokens in "));
+    }
+}
+
+#[test]
 fn errors_end_with_1_and_bad_usage_with_2() {
-    let cases: [(&str, &[&str], i32, &str); 14] = [
+    let cases: [(&str, &[&str], i32, &str); 18] = [
         ("generate", &["-m", "no-such.gguf", "-p", "x"], 1, "no-such.gguf"),
         ("generate", &["-m", "README.md", "-p", "x"], 1, "README.md"),
         ("generate", &["-f", "no-such.txt"], 1, "no-such.txt"),
@@ -195,6 +251,10 @@ fn errors_end_with_1_and_bad_usage_with_2() {
         ("tokenize", &["--decode", "999999"], 1, "999999"),
         ("bench_stats", &["--roofline"], 2, "--roofline"),
         ("bench_stats", &["-p", "0", "-n", "0"], 2, "nothing"),
+        ("load_progress", &["-m", "no-such.gguf"], 1, "no-such.gguf"),
+        ("load_progress", &["--budget", "-1"], 2, "--budget"),
+        ("stream", &["-p", "x", "-m", "README.md"], 1, "README.md"),
+        ("stream", &["-p", "x", "--queue", "0"], 2, "--queue"),
     ];
     for (program, arguments, status, named) in cases {
         let Some(output) = run(program, arguments) else { return };
@@ -203,7 +263,7 @@ fn errors_end_with_1_and_bad_usage_with_2() {
         assert!(stderr.contains(named) && stderr.starts_with(program), "{program} {arguments:?}: {stderr}");
         assert!(output.stdout.is_empty(), "{program} {arguments:?} printed to stdout");
     }
-    for program in ["generate", "tokenize", "bench_stats", "village", "game_loop"] {
+    for program in ["generate", "tokenize", "bench_stats", "load_progress", "stream", "village", "game_loop"] {
         let help = output_of(program, &["--help"]).unwrap();
         assert!(help.starts_with("Usage: ") && help.contains("-m MODEL"));
     }

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::mem::offset_of;
 
 use loquat::ffi::batch::loquat_batch_event;
+use loquat::ffi::estimate::loquat_estimate;
+use loquat::ffi::job::loquat_job_progress;
 use loquat::ffi::metrics::{loquat_latency, loquat_runtime_metrics, loquat_session_metrics};
 use loquat::ffi::model::{loquat_model_info, loquat_prefix_cache};
 use loquat::ffi::runtime::loquat_memory;
@@ -62,7 +64,23 @@ pub fn in_rust() -> String {
         }
     );
     layout!(text, loquat_prefix_cache { struct_size, reserved, bytes, limit, reused_tokens, pages, evicted_pages });
+    layout!(text, loquat_job_progress { struct_size, state, progress, reserved, stage });
     layout!(text, loquat_tensor { struct_size, tensor_type, dimensions, reserved, size, offset, bytes });
+    layout!(
+        text,
+        loquat_estimate {
+            struct_size,
+            fits,
+            weights_mapped,
+            weights_private,
+            tables,
+            session_kv_cache,
+            session_scratch,
+            session_other,
+            private_total,
+            available
+        }
+    );
     layout!(text, loquat_event { struct_size, token, text, text_length, reason, position, progress, reserved });
     layout!(
         text,

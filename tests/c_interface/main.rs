@@ -165,4 +165,4 @@ macro_rules! programs {
     )*};
 }
 
-programs!(batch, errors, host, model, session, text, unload);
+programs!(batch, errors, host, job, model, session, stream, text, unload);

@@ -2,6 +2,7 @@
 
 use std::sync;
 use std::sync::{MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Mutual exclusion around a value.
 #[derive(Debug, Default)]
@@ -32,6 +33,11 @@ impl Condvar {
     /// Opens the lock, waits for a notification (or for nothing: wake-ups without one happen), and takes the lock again.
     pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
         self.0.wait(guard).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As [`wait`](Self::wait), for `time` at most.
+    pub fn wait_for<'a, T>(&self, guard: MutexGuard<'a, T>, time: Duration) -> MutexGuard<'a, T> {
+        self.0.wait_timeout(guard, time).unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// Wakes one that waits, if any does.

@@ -4,7 +4,7 @@
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Mutual exclusion around a value.
 #[derive(Debug, Default)]
@@ -70,6 +70,16 @@ impl Condvar {
         let (mutex, before) = (guard.0, self.0.load(Ordering::Acquire));
         drop(guard);
         while self.0.load(Ordering::Acquire) == before {
+            std::thread::sleep(Duration::from_micros(20));
+        }
+        mutex.lock()
+    }
+
+    /// As [`wait`](Self::wait), for `time` at most.
+    pub fn wait_for<'a, T>(&self, guard: MutexGuard<'a, T>, time: Duration) -> MutexGuard<'a, T> {
+        let (mutex, before, begin) = (guard.0, self.0.load(Ordering::Acquire), Instant::now());
+        drop(guard);
+        while self.0.load(Ordering::Acquire) == before && begin.elapsed() < time {
             std::thread::sleep(Duration::from_micros(20));
         }
         mutex.lock()

@@ -20,19 +20,17 @@ pub struct Arena {
     workers: usize,
 }
 
-impl Arena {
-    /// Memory for passes of up to `columns` tokens of which up to `outputs` have their logits computed, on up to `workers` threads.
-    ///
-    /// # Errors
-    /// `OutOfMemory` where the budget or the system has no room for it.
-    pub fn new(
-        program: &Program,
-        kernels: Kernels,
-        budget: &Arc<MemoryBudget>,
-        columns: usize,
-        outputs: usize,
-        workers: usize,
-    ) -> Result<Self> {
+/// Where the parts of an arena lie.
+struct Places {
+    offsets: Vec<usize>,
+    strides: Vec<usize>,
+    worker_offset: usize,
+    worker_bytes: usize,
+    total: usize,
+}
+
+impl Places {
+    fn new(program: &Program, kernels: Kernels, columns: usize, outputs: usize, workers: usize) -> Result<Self> {
         let too_large = || Error::out_of_memory(format!("scratch for {columns} columns passes the address space"));
         let mut end = 0usize;
         let (mut offsets, mut strides) = (vec![], vec![]);
@@ -47,8 +45,34 @@ impl Arena {
         }
         let worker_bytes = worker_bytes(program, kernels, columns).next_multiple_of(64);
         let total = worker_bytes.checked_mul(workers).and_then(|n| end.checked_add(n)).ok_or_else(too_large)?;
+        Ok(Self { offsets, strides, worker_offset: end, worker_bytes, total })
+    }
+}
+
+impl Arena {
+    /// Memory for passes of up to `columns` tokens of which up to `outputs` have their logits computed, on up to `workers` threads.
+    ///
+    /// # Errors
+    /// `OutOfMemory` where the budget or the system has no room for it.
+    pub fn new(
+        program: &Program,
+        kernels: Kernels,
+        budget: &Arc<MemoryBudget>,
+        columns: usize,
+        outputs: usize,
+        workers: usize,
+    ) -> Result<Self> {
+        let Places { offsets, strides, worker_offset, worker_bytes, total } = Places::new(program, kernels, columns, outputs, workers)?;
         let memory = AlignedBuf::zeroed(budget, MemoryCategory::Scratch, total)?;
-        Ok(Self { memory, offsets, strides, worker_offset: end, worker_bytes, columns, outputs, workers })
+        Ok(Self { memory, offsets, strides, worker_offset, worker_bytes, columns, outputs, workers })
+    }
+
+    /// The bytes that [`new`](Self::new) takes.
+    ///
+    /// # Errors
+    /// `OutOfMemory` where they pass the address space.
+    pub fn bytes_for(program: &Program, kernels: Kernels, columns: usize, outputs: usize, workers: usize) -> Result<u64> {
+        Ok(Places::new(program, kernels, columns, outputs, workers)?.total as u64)
     }
 
     /// Bytes held.

@@ -122,8 +122,8 @@ impl Layer {
     }
 }
 
-/// Builds the forward pass.
-pub fn build(family: &Family, config: &ModelConfig, weights: &mut Weights<'_>) -> Result<Program> {
+/// Builds the forward pass, with a pause before each layer.
+pub async fn build(family: &Family, config: &ModelConfig, weights: &mut Weights<'_>) -> Result<Program> {
     let (width, heads) = (config.embedding_length, config.head_count);
     let vocabulary = weights.rows("token_embd.weight")?;
     let embedding = weights.matrix("token_embd.weight", vocabulary, width)?;
@@ -144,6 +144,7 @@ pub fn build(family: &Family, config: &ModelConfig, weights: &mut Weights<'_>) -
     b.embed(&embedding, x)?;
     let table = b.rope_table(&rope);
     for index in 0..config.block_count {
+        weights.pause().await;
         let layer = Layer::load(family, config, weights, index)?;
         // x += Wo · attention(norm(x))
         let normed = b.norm("norm", x, &layer.attn_norm, &[&layer.q.0, &layer.k.0, &layer.v.0])?;

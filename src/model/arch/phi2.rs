@@ -7,10 +7,15 @@ use crate::kernels::ops::{Attention, Epilogue, NormWeights, Product, Program, Pr
 
 use super::super::config::ModelConfig;
 use super::super::weights::Weights;
+use super::Building;
 use super::decoder::{add, rope, store};
 
 /// Builds the forward pass: `x += Wo·attention(norm(x)) + Wdown·gelu(Wup·norm(x))`.
-pub fn build(config: &ModelConfig, weights: &mut Weights<'_>) -> Result<Program> {
+pub fn build<'a>(config: &'a ModelConfig, weights: &'a mut Weights<'_>) -> Building<'a> {
+    Box::pin(by_layers(config, weights))
+}
+
+async fn by_layers(config: &ModelConfig, weights: &mut Weights<'_>) -> Result<Program> {
     let (width, ffn, kv) = (config.embedding_length, config.feed_forward_length, config.head_count_kv);
     let (q_len, k_len, v_len) = (config.query_length(), kv * config.key_length, kv * config.value_length);
     let vocabulary = weights.rows("token_embd.weight")?;
@@ -31,6 +36,7 @@ pub fn build(config: &ModelConfig, weights: &mut Weights<'_>) -> Result<Program>
     b.embed(&embedding, x)?;
     let table = b.rope_table(&rope);
     for layer in 0..config.block_count {
+        weights.pause().await;
         let name = |part: &str| format!("blk.{layer}.{part}");
         let fused = weights.contains(&name("attn_qkv.weight"));
         let mut linear = |part: &str, rows: usize, cols: usize| -> Result<_> {

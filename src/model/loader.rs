@@ -1,0 +1,136 @@
+//! How a model is loaded: file, metadata, tokenizer, weights, in pieces; and what of that is done to know its size beforehand.
+
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::base::{Error, Job, MemoryBudget, Pace, Reservation, Result, SharedBytes, Stage};
+use crate::format::{Access, Metadata, ModelFile, Source};
+use crate::kernels::ops::Program;
+use crate::runtime::Runtime;
+use crate::tokenizer::Tokenizer;
+
+use super::arch;
+use super::config::ModelConfig;
+use super::loaded::{LoadOptions, Model};
+use super::vocabulary;
+use super::weights::{Vectors, Weights};
+
+const FILE: usize = 0;
+const METADATA: usize = 1;
+const TOKENIZER: usize = 2;
+const WEIGHTS: usize = 3;
+
+/// Stages of a file that is mapped or lent: nearly all time goes to the vocabulary.
+const IN_PLACE: &[Stage] = &[
+    Stage { name: c"file", share: 0.0 },
+    Stage { name: c"metadata", share: 0.1 },
+    Stage { name: c"tokenizer", share: 0.85 },
+    Stage { name: c"weights", share: 0.05 },
+];
+/// Stages of a file that is read into memory: nearly all time goes to that.
+const READ: &[Stage] = &[
+    Stage { name: c"file", share: 0.9 },
+    Stage { name: c"metadata", share: 0.01 },
+    Stage { name: c"tokenizer", share: 0.08 },
+    Stage { name: c"weights", share: 0.01 },
+];
+
+/// Where a model comes from.
+pub(super) enum Origin {
+    /// A file.
+    Path(PathBuf),
+    /// Bytes that the host lends, and what stands for the path in messages.
+    Bytes(SharedBytes, String),
+}
+
+/// What a model is made of.
+pub(super) struct Parts {
+    pub file: ModelFile,
+    pub tokenizer: Option<Tokenizer>,
+    /// None where only the vocabulary is wanted.
+    pub network: Option<Network>,
+}
+
+/// What is needed to compute.
+pub(super) struct Network {
+    pub config: ModelConfig,
+    pub program: Program,
+    pub vocab_size: usize,
+    _vectors: Vec<Reservation>,
+}
+
+/// The stages of a load.
+pub(super) fn stages(origin: &Origin, access: Access) -> &'static [Stage] {
+    match (origin, access) {
+        (Origin::Path(_), Access::Read) => READ,
+        _ => IN_PLACE,
+    }
+}
+
+/// A load as a job.
+pub(super) fn job(runtime: &Runtime, origin: Origin, options: LoadOptions) -> Job<Model> {
+    let runtime = runtime.clone();
+    Job::new(stages(&origin, options.access), |pace| async move {
+        let parts = Parts::load(runtime.budget(), origin, options, Vectors::Decoded, &pace).await?;
+        Model::of_parts(&runtime, parts, options.prefix_cache)
+    })
+}
+
+impl Parts {
+    /// Loads them. `budget` is asked for all memory that stays but the tokenizer's, which is known only afterwards.
+    pub async fn load(budget: &Arc<MemoryBudget>, origin: Origin, options: LoadOptions, vectors: Vectors, pace: &Pace) -> Result<Self> {
+        pace.stage(FILE);
+        let source = match origin {
+            Origin::Path(path) => Source::open_paced(&path, options.access, budget, pace).await?,
+            Origin::Bytes(bytes, name) => Source::lent(bytes, name),
+        };
+        pace.stage(METADATA);
+        let file = ModelFile::from_source(source, budget, pace).await?;
+        if let Some(parts) = file.metadata.u64("split.count")?.filter(|&parts| parts > 1) {
+            return Err(Error::unsupported(format!("{}: a model split over {parts} files", file.name())));
+        }
+        pace.stage(TOKENIZER);
+        let tokenizer = tokenizer(&file.metadata, pace).await.map_err(|error| error.at(file.name()))?;
+        pace.stage(WEIGHTS);
+        let network = match options.vocab_only {
+            true => None,
+            false => {
+                let network = Network::new(budget, &file, tokenizer.as_ref(), vectors, pace).await;
+                Some(network.map_err(|error| error.at(file.name()))?)
+            }
+        };
+        Ok(Self { file, tokenizer, network })
+    }
+}
+
+/// The tokenizer of a file, `None` where it has none.
+async fn tokenizer(metadata: &Metadata, pace: &Pace) -> Result<Option<Tokenizer>> {
+    match metadata.str("tokenizer.ggml.model")? {
+        None | Some("none" | "no_vocab") => Ok(None),
+        Some(_) => Tokenizer::new_paced(vocabulary::definition_paced(metadata, pace).await?, pace).await.map(Some),
+    }
+}
+
+impl Network {
+    async fn new(
+        budget: &Arc<MemoryBudget>,
+        file: &ModelFile,
+        tokenizer: Option<&Tokenizer>,
+        vectors: Vectors,
+        pace: &Pace,
+    ) -> Result<Self> {
+        let config = ModelConfig::from_metadata(&file.metadata)?;
+        let mut weights = Weights::new(file, budget, vectors, pace);
+        let program = arch::build(&config, &mut weights).await?;
+        let vectors = weights.finish().await?;
+        let vocab_size = program.logits().len;
+        if let Some(tokens) = tokenizer.map(|tokenizer| tokenizer.vocab_size() as usize)
+            && tokens != vocab_size
+        {
+            return Err(Error::invalid_file(format!("{tokens} tokens, but tensor 'token_embd.weight' has {vocab_size} rows")));
+        }
+        Ok(Self { config, vocab_size, program, _vectors: vectors })
+    }
+}
