@@ -1,6 +1,7 @@
 //! AVX-512 F, BW, DQ, VL, with or without VNNI.
 
 mod abreast;
+mod bf16;
 pub(super) mod blocks;
 mod float;
 pub(super) mod lanes;
@@ -39,7 +40,7 @@ pub(super) unsafe fn matmul<const VNNI: bool>(job: &Job<'_>, scratch: &mut [u8])
     // SAFETY: passed on; the table is used on processors of its level only.
     unsafe {
         let few = job.acts.cols <= rows::MAX_COLUMNS;
-        if !VNNI && !few && ActKind::for_type(job.ty) != ActKind::F32 {
+        if !VNNI && !few && ActKind::for_type(job.ty).block_len() > 1 {
             // Measured: sums of two products in 16 bits beat 512-bit tiles without their dot product.
             return avx2::matmul(job, scratch);
         }
@@ -76,7 +77,8 @@ pub(super) unsafe fn matmul<const VNNI: bool>(job: &Job<'_>, scratch: &mut [u8])
             TensorType::Q6_K => many::scaled_blocks::<supers::Q6K>(job, scratch, tile::scaled::<supers::Q6K>),
             TensorType::F32 => float::products::<float::F32>(job),
             TensorType::F16 => float::products::<float::F16>(job),
-            TensorType::BF16 => float::products::<float::Bf16>(job),
+            TensorType::BF16 if VNNI && is_x86_feature_detected!("avx512bf16") => bf16::products::<true>(job),
+            TensorType::BF16 => bf16::products::<false>(job),
             _ => generic::matmul(job, scratch),
         }
     }
@@ -133,7 +135,7 @@ fn either_scratch_bytes(ty: TensorType, k: usize, cols: usize) -> usize {
 pub(super) fn scratch_bytes(ty: TensorType, k: usize, cols: usize) -> usize {
     let kind = ActKind::for_type(ty);
     let few = match kind {
-        ActKind::F32 => generic::scratch_bytes(ty, k, cols),
+        ActKind::F32 | ActKind::Bf16 => generic::scratch_bytes(ty, k, cols),
         ActKind::Q8x32 => rows::blocks_scratch(k / 32),
         ActKind::Q8x256 => rows::super_blocks_scratch(k / 256),
     };
