@@ -1,4 +1,4 @@
-//! How the activations of a product are stored: as they are, or quantised to 8 bits per block of 32 or 256.
+//! How the activations of a product are stored: as they are, as bf16, or quantised to 8 bits per block of 32 or 256.
 //!
 //! One column is one activation vector of `k` elements. Its parts lie one after the other, each padded with zeros to 64
 //! bytes, so that kernels may load whole registers. Who fills a column is `Kernels::quantize`; the arithmetic is defined
@@ -11,6 +11,8 @@ use crate::quant::TensorType;
 pub enum ActKind {
     /// `f32[k]`.
     F32,
+    /// `bf16 q[k]`, `f32 d`: x = d·q, where d is a power of two that puts the largest magnitude near 2^60.
+    Bf16,
     /// Blocks of 32: `i8 q[k]`, `f32 d[k/32]`, `i32 c[k/32]` with c = −128·Σq.
     Q8x32,
     /// Blocks of 256: `i8 q[k]`, `f32 d[k/256]`, `i16 s16[k/16]` and `i16 s32[k/32]`, the sums of 16 and of 32 q, and
@@ -24,14 +26,15 @@ impl ActKind {
         match ty {
             TensorType::Q8_0 | TensorType::Q4_0 | TensorType::Q4_1 | TensorType::Q5_0 | TensorType::Q5_1 => Self::Q8x32,
             TensorType::Q2_K | TensorType::Q3_K | TensorType::Q4_K | TensorType::Q5_K | TensorType::Q6_K => Self::Q8x256,
+            TensorType::BF16 => Self::Bf16,
             _ => Self::F32,
         }
     }
 
-    /// Elements that share a scale; 1 for [`ActKind::F32`].
+    /// What a number of elements must be a multiple of: the elements that share a scale of 8-bit values, else 1.
     pub fn block_len(self) -> usize {
         match self {
-            Self::F32 => 1,
+            Self::F32 | Self::Bf16 => 1,
             Self::Q8x32 => 32,
             Self::Q8x256 => 256,
         }
@@ -47,6 +50,7 @@ impl ActKind {
         let pad = |bytes: usize| bytes.next_multiple_of(64);
         let mut layout = match self {
             Self::F32 => Layout { scales: 0, sums: 0, sums32: 0, sums256: 0, offsets16: 0, bytes: pad(k * 4) },
+            Self::Bf16 => Layout { scales: pad(k * 2), sums: 0, sums32: 0, sums256: 0, offsets16: 0, bytes: pad(k * 2) + 64 },
             Self::Q8x32 => {
                 let scales = pad(k);
                 let sums = scales + pad(k / 32 * 4);
@@ -70,7 +74,7 @@ impl ActKind {
 /// Byte offsets inside one column; the values `q` (or the floats) lie at 0.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Layout {
-    /// `f32 d[]`.
+    /// `f32 d[]`, or `f32 d`.
     pub scales: usize,
     /// `i32 c[]` of Q8x32, `i16 s16[]` of Q8x256.
     pub sums: usize,
@@ -111,6 +115,7 @@ mod tests {
     #[test]
     fn parts_are_padded_to_whole_lines() {
         assert_eq!(ActKind::F32.bytes(17), 128 + 64);
+        assert_eq!(ActKind::Bf16.bytes(17), 64 + 64 + 64);
         assert_eq!(ActKind::Q8x32.bytes(32), 64 + 64 + 64);
         assert_eq!(ActKind::Q8x32.bytes(2048), 2048 + 256 + 256 + 64);
         assert_eq!(ActKind::Q8x256.bytes(256), 256 + 5 * 64);

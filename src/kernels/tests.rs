@@ -65,6 +65,7 @@ fn weights(ty: TensorType, rows: usize, k: usize, fill: Fill, random: &mut Rando
     match ty {
         TensorType::F32 => bytes.chunks_exact_mut(4).for_each(|b| b.copy_from_slice(&random.unit().to_le_bytes())),
         TensorType::F16 => bytes.chunks_exact_mut(2).for_each(|b| b.copy_from_slice(&half::f16::from_f32(random.unit()).to_le_bytes())),
+        TensorType::BF16 if fill == Fill::AnyScale => bytes.iter_mut().for_each(|b| *b = random.next() as u8),
         TensorType::BF16 => bytes.chunks_exact_mut(2).for_each(|b| b.copy_from_slice(&half::bf16::from_f32(random.unit()).to_le_bytes())),
         _ => {
             bytes.iter_mut().for_each(|b| *b = random.next() as u8);
@@ -270,8 +271,8 @@ fn lengths(ty: TensorType) -> &'static [usize] {
 
 fn all_levels_agree(ty: TensorType) {
     let ks = lengths(ty);
-    check_type(ty, ks, &[Fill::Random], &[1, 2, 3, 4, 5, 7, 8, 16, 27, 33], &[0..1, 3..20, 5..75]);
-    check_type(ty, &ks[..3], &[0, 1, 2, 3].map(Fill::Saturated), &[1, 4, 33], &[0..17, 2..3]);
+    check_type(ty, ks, &[Fill::Random], &[1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 27, 33], &[0..1, 3..20, 5..75]);
+    check_type(ty, &ks[..3], &[0, 1, 2, 3].map(Fill::Saturated), &[1, 4, 8, 33], &[0..17, 2..3]);
     check_type(ty, &ks[..2], &[Fill::AnyScale], &[1, 2, 9, 40], &[0..35, 1..2]);
 }
 
@@ -335,6 +336,7 @@ fn stored_values(kind: ActKind, column: &[u8], k: usize) -> Vec<f64> {
     (0..k)
         .map(|i| match kind {
             ActKind::F32 => f32_at(i * 4),
+            ActKind::Bf16 => f64::from(half::bf16::from_ne_bytes([column[2 * i], column[2 * i + 1]]).to_f32()) * f32_at(scales),
             _ => f64::from(column[i] as i8) * f32_at(scales + i / kind.block_len() * 4),
         })
         .collect()
@@ -346,7 +348,7 @@ fn stored_activations_agree_on_hostile_values() {
     let portable = Kernels::for_isa(Isa::Portable).unwrap();
     let mut random = Random(3);
     for kernels in Isa::available().into_iter().filter_map(Kernels::for_isa) {
-        for kind in [ActKind::F32, ActKind::Q8x32, ActKind::Q8x256] {
+        for kind in [ActKind::F32, ActKind::Bf16, ActKind::Q8x32, ActKind::Q8x256] {
             for round in 0..200 {
                 let k = kind.block_len() * (1 + round % 5);
                 let scale = f32::powi(10.0, round as i32 % 80 - 42);

@@ -1,4 +1,4 @@
-//! Dot products with F32, F16 and BF16 weights: tiles of two rows by up to three columns, four registers of 4 lanes each.
+//! Dot products with F32 and F16 weights: tiles of two rows by up to three columns, four registers of 4 lanes each.
 //!
 //! The order is that of `generic::float`: lane l of 16 sums the elements k ≡ l (mod 16), then 8 + 8, 4 + 4, 2 + 2, 1 + 1.
 
@@ -35,16 +35,6 @@ impl Float for F16 {
     unsafe fn load(p: *const u8) -> float32x4_t {
         // SAFETY: the caller's promise.
         unsafe { vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p.cast()))) }
-    }
-}
-
-pub(super) struct Bf16;
-impl Float for Bf16 {
-    const BYTES: usize = 2;
-    #[inline(always)]
-    unsafe fn load(p: *const u8) -> float32x4_t {
-        // SAFETY: the caller's promise.
-        unsafe { vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(p.cast()))) }
     }
 }
 

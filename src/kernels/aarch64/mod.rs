@@ -3,6 +3,7 @@
 //! The three levels differ in how sums of products of bytes are made ([`level`]); everything else is written once. All of it
 //! needs ASIMD alone, which every AArch64 processor that this library is built for has.
 
+mod bf16;
 mod blocks;
 mod dot;
 mod float;
@@ -74,7 +75,7 @@ unsafe fn matmul<L: Level>(job: &Job<'_>, scratch: &mut [u8]) {
             TensorType::Q6_K => with_supers::<L, supers::Q6K>(job, scratch),
             TensorType::F32 => float::products::<float::F32>(job),
             TensorType::F16 => float::products::<float::F16>(job),
-            TensorType::BF16 => float::products::<float::Bf16>(job),
+            TensorType::BF16 => bf16::products(job),
             _ => generic::matmul(job, scratch),
         }
     }
@@ -109,7 +110,7 @@ unsafe fn with_blocks<L: Level, T: Block>(job: &Job<'_>, scratch: &mut [u8]) {
 /// See `Table::scratch_bytes`.
 fn scratch_bytes(ty: TensorType, k: usize, cols: usize) -> usize {
     match ActKind::for_type(ty) {
-        ActKind::F32 => generic::scratch_bytes(ty, k, cols),
+        ActKind::F32 | ActKind::Bf16 => generic::scratch_bytes(ty, k, cols),
         ActKind::Q8x32 => rows::blocks_scratch(k / 32).max(tile::blocks_scratch(k / 32)),
         ActKind::Q8x256 => rows::super_blocks_scratch(k / 256).max(tile::super_blocks_scratch(k / 256)),
     }

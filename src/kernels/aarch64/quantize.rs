@@ -2,7 +2,7 @@
 
 use std::arch::aarch64::*;
 
-use super::super::ActKind;
+use super::super::{ActKind, generic};
 
 /// Fills one column; see `Table::quantize`.
 pub(super) fn quantize(kind: ActKind, x: &[f32], out: &mut [u8]) {
@@ -13,6 +13,9 @@ pub(super) fn quantize(kind: ActKind, x: &[f32], out: &mut [u8]) {
         // SAFETY: the column has room for the floats.
         unsafe { std::ptr::copy_nonoverlapping(x.as_ptr().cast::<u8>(), out.as_mut_ptr(), x.len() * 4) };
         return;
+    }
+    if kind == ActKind::Bf16 {
+        return generic::quantize::bf16(x, out, layout.scales);
     }
     out[x.len()..].fill(0);
     let column = out.as_mut_ptr();

@@ -3,7 +3,7 @@
 
 mod float;
 mod integer;
-mod quantize;
+pub(super) mod quantize;
 pub(super) mod unpack;
 
 use super::table::{Job, Table};
@@ -30,6 +30,7 @@ pub(super) unsafe fn matmul(job: &Job<'_>, scratch: &mut [u8]) {
             TensorType::Q4_K => integer::super_blocks::<unpack::Q4K>(job),
             TensorType::Q5_K => integer::super_blocks::<unpack::Q5K>(job),
             TensorType::Q6_K => integer::super_blocks::<unpack::Q6K>(job),
+            TensorType::BF16 => float::bf16(job),
             _ => float::decoded(job, scratch),
         }
     }

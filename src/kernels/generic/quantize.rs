@@ -1,6 +1,6 @@
 //! The normative quantisation of activations.
 //!
-//! Per block of 32 or 256: amax = max |x|; d = amax / 127; q = round-half-even(x · (127 / amax)), clamped to ±127. A block
+//! To bf16, see [`bf16`]. To 8 bits, per block of 32 or 256: amax = max |x|; d = amax / 127; q = round-half-even(x · (127 / amax)), clamped to ±127. A block
 //! whose amax is zero, or so small that 127 / amax is infinite, has d = 0 and q = 0. A block with a NaN or an infinity has
 //! d = NaN and q = 0, so that every product with it is NaN.
 
@@ -18,6 +18,7 @@ pub(super) fn quantize(kind: ActKind, x: &[f32], out: &mut [u8]) {
                 to.copy_from_slice(&value.to_ne_bytes());
             }
         }
+        ActKind::Bf16 => bf16(x, out, layout.scales),
         ActKind::Q8x32 => {
             out[x.len()..].fill(0);
             for (i, block) in x.chunks_exact(32).enumerate() {
@@ -48,6 +49,46 @@ pub(super) fn quantize(kind: ActKind, x: &[f32], out: &mut [u8]) {
             }
         }
     }
+}
+
+/// Writes x as bf16 q and the scale d, with x = d·q: d is a power of two with which the largest |q| is in 2^60 .. 2^61, or
+/// smaller where d would be below 2^−126. Each q is rounded to nearest even, and those below 2^14 become zero.
+///
+/// That last rule costs nothing that bf16 could tell (2^−46 of the largest), and has this use: products with normal bf16
+/// weights are multiples of 2^−126, so no sum of them is ever subnormal, and it does not matter that some processors' dot
+/// products flush subnormal numbers to zero. With a NaN or an infinity in x, d = NaN and q = 0.
+///
+/// Inlined into functions for certain instruction sets, where the loops become vectors.
+#[inline(always)]
+pub(in crate::kernels) fn bf16(x: &[f32], out: &mut [u8], scale_at: usize) {
+    let amax = x.iter().fold(0, |max, value| max.max(value.to_bits() & 0x7fff_ffff));
+    let (quants, scale) = out.split_at_mut(scale_at);
+    scale.fill(0);
+    let exponent = amax >> 23;
+    // d = 2^(e − 60) for a largest magnitude of 2^e, at least 2^−126; its inverse is at most 2^126.
+    let d_exponent = exponent.saturating_sub(60).max(1);
+    let (d, inverse) = match exponent {
+        0xff => (f32::NAN, 0.0),
+        _ => (f32::from_bits(d_exponent << 23), f32::from_bits((254 - d_exponent) << 23)),
+    };
+    if exponent == 0xff {
+        quants.fill(0);
+    } else {
+        for (q, &value) in quants.chunks_exact_mut(2).zip(x) {
+            q.copy_from_slice(&round_to_bf16(value * inverse).to_ne_bytes());
+        }
+        quants[x.len() * 2..].fill(0);
+    }
+    scale[..4].copy_from_slice(&d.to_ne_bytes());
+}
+
+/// The nearest bf16, ties to even, or zero for magnitudes below 2^14. Not for NaN.
+#[inline(always)]
+fn round_to_bf16(x: f32) -> u16 {
+    let bits = x.to_bits();
+    let rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    let smallest = (127 + 14) << 7;
+    if rounded & 0x7fff < smallest { 0 } else { rounded as u16 }
 }
 
 /// Writes the i8 values of one block and returns its scale.

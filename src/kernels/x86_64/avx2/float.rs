@@ -1,4 +1,4 @@
-//! Dot products with F32, F16 and BF16 weights: tiles of two rows by up to three columns, two registers of 8 lanes each.
+//! Dot products with F32 and F16 weights: tiles of two rows by up to three columns, two registers of 8 lanes each.
 //!
 //! The order is that of `generic::float`: lane l of 16 sums the elements k ≡ l (mod 16), then 8 + 8, 4 + 4, 2 + 2, 1 + 1.
 
@@ -36,16 +36,6 @@ impl Float for F16 {
     unsafe fn load(p: *const u8) -> __m256 {
         // SAFETY: the caller's promise.
         unsafe { _mm256_cvtph_ps(_mm_loadu_si128(p.cast())) }
-    }
-}
-
-pub(super) struct Bf16;
-impl Float for Bf16 {
-    const BYTES: usize = 2;
-    #[inline(always)]
-    unsafe fn load(p: *const u8) -> __m256 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast())))) }
     }
 }
 

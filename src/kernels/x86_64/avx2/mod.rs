@@ -1,5 +1,6 @@
 //! AVX2 with FMA and F16C.
 
+mod bf16;
 mod blocks;
 mod float;
 mod lanes;
@@ -44,7 +45,7 @@ pub(super) unsafe fn matmul(job: &Job<'_>, scratch: &mut [u8]) {
             TensorType::Q6_K => with_supers::<supers::Q6K>(job, scratch),
             TensorType::F32 => float::products::<float::F32>(job),
             TensorType::F16 => float::products::<float::F16>(job),
-            TensorType::BF16 => float::products::<float::Bf16>(job),
+            TensorType::BF16 => bf16::products(job),
             _ => generic::matmul(job, scratch),
         }
     }
@@ -75,7 +76,7 @@ unsafe fn with_blocks<T: Block>(job: &Job<'_>, scratch: &mut [u8]) {
 /// See `Table::scratch_bytes`.
 pub(super) fn scratch_bytes(ty: TensorType, k: usize, cols: usize) -> usize {
     match ActKind::for_type(ty) {
-        ActKind::F32 => generic::scratch_bytes(ty, k, cols),
+        ActKind::F32 | ActKind::Bf16 => generic::scratch_bytes(ty, k, cols),
         ActKind::Q8x32 => rows::blocks_scratch(k / 32).max(tile::blocks_scratch(k / 32)),
         ActKind::Q8x256 => rows::super_blocks_scratch(k / 256).max(tile::super_blocks_scratch(k / 256)),
     }

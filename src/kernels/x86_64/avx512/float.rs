@@ -1,4 +1,4 @@
-//! Dot products with F32, F16 and BF16 weights: tiles of a few rows by a few columns, one register of 16 lanes each.
+//! Dot products with F32 and F16 weights: tiles of a few rows by a few columns, one register of 16 lanes each.
 //!
 //! The order is that of `generic::float`: lane l sums the elements k ≡ l (mod 16), then 8 + 8, 4 + 4, 2 + 2, 1 + 1.
 
@@ -37,16 +37,6 @@ impl Float for F16 {
     unsafe fn load(p: *const u8, mask: __mmask16) -> __m512 {
         // SAFETY: the caller's promise.
         unsafe { _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, p.cast())) }
-    }
-}
-
-pub(super) struct Bf16;
-impl Float for Bf16 {
-    const BYTES: usize = 2;
-    #[inline(always)]
-    unsafe fn load(p: *const u8, mask: __mmask16) -> __m512 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, p.cast())))) }
     }
 }
 
@@ -112,8 +102,11 @@ unsafe fn tile<T: Float, const R: usize, const N: usize>(job: &Job<'_>, row: usi
 }
 
 /// The sum of 16 lanes in the order of the definition.
+///
+/// # Safety
+/// AVX-512 F and DQ.
 #[inline(always)]
-unsafe fn sum(v: __m512) -> f32 {
+pub(super) unsafe fn sum(v: __m512) -> f32 {
     // SAFETY: register arithmetic.
     unsafe {
         let v = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v));

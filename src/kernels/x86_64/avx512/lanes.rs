@@ -86,8 +86,11 @@ pub(in crate::kernels::x86_64) unsafe fn transpose(v: [__m512i; 16]) -> [__m512i
 }
 
 /// Transposes 4 x 4 lanes in each group of 4.
+///
+/// # Safety
+/// AVX-512 F.
 #[inline(always)]
-unsafe fn transpose_4(v: [__m512i; 4]) -> [__m512i; 4] {
+pub(super) unsafe fn transpose_4(v: [__m512i; 4]) -> [__m512i; 4] {
     // SAFETY: register arithmetic.
     unsafe {
         let (a, b) = (_mm512_unpacklo_epi32(v[0], v[1]), _mm512_unpackhi_epi32(v[0], v[1]));

@@ -71,7 +71,7 @@ pub(in crate::kernels::x86_64) type Tile = unsafe fn(&Stretch<'_>);
 pub(in crate::kernels::x86_64) fn scratch_bytes(kind: ActKind, k: usize) -> usize {
     let k = k.min(STRETCH);
     match kind {
-        ActKind::F32 => 0,
+        ActKind::F32 | ActKind::Bf16 => 0,
         ActKind::Q8x32 => PANELS * k.div_ceil(64) * panel::BLOCK_RECORD.bytes,
         ActKind::Q8x256 => PANELS * (k / 256) * panel::SUPER_RECORD_MAX,
     }

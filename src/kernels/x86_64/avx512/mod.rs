@@ -1,5 +1,7 @@
 //! AVX-512 F, BW, DQ, VL, with or without VNNI.
 
+mod abreast;
+mod bf16;
 pub(super) mod blocks;
 mod float;
 pub(super) mod lanes;
@@ -9,6 +11,8 @@ mod quantize;
 mod rows;
 pub(super) mod supers;
 mod tile;
+
+use std::ops::RangeInclusive;
 
 use super::super::table::{Job, Table};
 use super::super::{ActKind, Isa, generic};
@@ -36,9 +40,24 @@ pub(super) unsafe fn matmul<const VNNI: bool>(job: &Job<'_>, scratch: &mut [u8])
     // SAFETY: passed on; the table is used on processors of its level only.
     unsafe {
         let few = job.acts.cols <= rows::MAX_COLUMNS;
-        if !VNNI && !few && ActKind::for_type(job.ty) != ActKind::F32 {
+        if !VNNI && !few && ActKind::for_type(job.ty).block_len() > 1 {
             // Measured: sums of two products in 16 bits beat 512-bit tiles without their dot product.
             return avx2::matmul(job, scratch);
+        }
+        if VNNI && abreast_columns(job.ty).contains(&job.acts.cols) {
+            match job.ty {
+                TensorType::Q8_0 => return abreast::blocks::<blocks::Q80>(job, scratch, few_blocks::<blocks::Q80, true>),
+                TensorType::Q4_0 => return abreast::blocks::<blocks::Q40>(job, scratch, few_blocks::<blocks::Q40, true>),
+                TensorType::Q4_1 => return abreast::blocks::<blocks::Q41>(job, scratch, few_blocks::<blocks::Q41, true>),
+                TensorType::Q5_0 => return abreast::blocks::<blocks::Q50>(job, scratch, few_blocks::<blocks::Q50, true>),
+                TensorType::Q5_1 => return abreast::blocks::<blocks::Q51>(job, scratch, few_blocks::<blocks::Q51, true>),
+                TensorType::Q2_K => return abreast::super_blocks::<supers::Q2K>(job, scratch, few_supers::<supers::Q2K, true>),
+                TensorType::Q3_K => return abreast::super_blocks::<supers::Q3K>(job, scratch, few_supers::<supers::Q3K, true>),
+                TensorType::Q4_K => return abreast::super_blocks::<supers::Q4K>(job, scratch, few_supers_32::<supers::Q4K, true>),
+                TensorType::Q5_K => return abreast::super_blocks::<supers::Q5K>(job, scratch, few_supers_32::<supers::Q5K, true>),
+                TensorType::Q6_K => return abreast::super_blocks::<supers::Q6K>(job, scratch, few_supers::<supers::Q6K, true>),
+                _ => {}
+            }
         }
         match job.ty {
             TensorType::Q8_0 => with_blocks::<blocks::Q80, VNNI>(job, scratch, tile::blocks::<false>),
@@ -58,9 +77,28 @@ pub(super) unsafe fn matmul<const VNNI: bool>(job: &Job<'_>, scratch: &mut [u8])
             TensorType::Q6_K => many::scaled_blocks::<supers::Q6K>(job, scratch, tile::scaled::<supers::Q6K>),
             TensorType::F32 => float::products::<float::F32>(job),
             TensorType::F16 => float::products::<float::F16>(job),
-            TensorType::BF16 => float::products::<float::Bf16>(job),
+            TensorType::BF16 if VNNI && is_x86_feature_detected!("avx512bf16") => bf16::products::<true>(job),
+            TensorType::BF16 => bf16::products::<false>(job),
             _ => generic::matmul(job, scratch),
         }
+    }
+}
+
+/// The numbers of columns with which 16 rows abreast are fastest: with fewer it is rows one after the other, with more panels.
+fn abreast_columns(ty: TensorType) -> RangeInclusive<usize> {
+    match ty {
+        TensorType::Q6_K => 3..=8,
+        TensorType::Q5_K => 3..=24,
+        TensorType::Q2_K | TensorType::Q3_K => 2..=24,
+        TensorType::Q5_0 | TensorType::Q5_1 => 1..=24,
+        _ => 1..=32,
+    }
+}
+
+unsafe fn few_blocks<T: Block, const VNNI: bool>(job: &Job<'_>, scratch: &mut [u8]) {
+    // SAFETY: passed on; the columns exist.
+    unsafe {
+        for_columns!(first..job.acts.cols, N in [4, 2, 1], rows::blocks::<T, N, VNNI>(job, first, scratch));
     }
 }
 
@@ -82,9 +120,7 @@ unsafe fn with_blocks<T: Block, const VNNI: bool>(job: &Job<'_>, scratch: &mut [
     // SAFETY: passed on; the columns exist.
     unsafe {
         match job.acts.cols {
-            1..=rows::MAX_COLUMNS => {
-                for_columns!(first..job.acts.cols, N in [4, 2, 1], rows::blocks::<T, N, VNNI>(job, first, scratch));
-            }
+            1..=rows::MAX_COLUMNS => few_blocks::<T, VNNI>(job, scratch),
             _ => many::blocks::<T, true>(job, scratch, tile),
         }
     }
@@ -99,7 +135,7 @@ fn either_scratch_bytes(ty: TensorType, k: usize, cols: usize) -> usize {
 pub(super) fn scratch_bytes(ty: TensorType, k: usize, cols: usize) -> usize {
     let kind = ActKind::for_type(ty);
     let few = match kind {
-        ActKind::F32 => generic::scratch_bytes(ty, k, cols),
+        ActKind::F32 | ActKind::Bf16 => generic::scratch_bytes(ty, k, cols),
         ActKind::Q8x32 => rows::blocks_scratch(k / 32),
         ActKind::Q8x256 => rows::super_blocks_scratch(k / 256),
     };

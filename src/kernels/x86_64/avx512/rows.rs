@@ -1,4 +1,5 @@
-//! Products with few columns: the rows are read as they lie, one after the other, each byte once.
+//! Products with few columns: the rows are read as they lie, one after the other, each byte once. With VNNI `abreast` is mostly
+//! faster, and has the kernels here only for what it leaves.
 //!
 //! For 16 rows at a time, a first pass leaves integer sums of each block and its scales in scratch; a second one puts the
 //! sums of 16 rows side by side and runs the chains of multiply-adds, one lane per row. So no block costs a sum across
