@@ -137,6 +137,19 @@ fn waiting_for_an_event_ends_when_it_should() {
 }
 
 #[test]
+fn the_queue_is_asked_of_the_budget() {
+    let model = model(1);
+    let budget = model.runtime().budget();
+    let session = session(&model, 3);
+    let before = budget.private_used();
+    let background = Background::start(session, 1000, || {}).unwrap();
+    assert!(budget.private_used() > before + 128_000);
+    let session = background.stop().unwrap();
+    assert_eq!(budget.private_used(), before);
+    drop(session);
+}
+
+#[test]
 fn failures_are_events() {
     let model = model(1);
     let empty = Session::new(&model, &SessionOptions::default()).unwrap();

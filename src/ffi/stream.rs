@@ -74,7 +74,8 @@ fn started(session: Taken, events: u32, wake: Wake) -> Result<Background<Taken>,
 }
 
 /// Lets the turn of a session, begun by appending to it, run in the background, with room for `events` events (1 to 65536) that the host
-/// has not popped yet. Where the queue is full, the session waits: nothing is dropped. `wake` may be NULL.
+/// has not popped yet. Where the queue is full, the session waits: nothing is dropped. `wake` may be NULL. The queue's memory is counted in the runtime's
+/// limit (other).
 ///
 /// The library starts one thread for the stream, which ends with the turn and is joined by loquat_stream_free. It counts as the thread that steps: the
 /// threads of the runtime help it.

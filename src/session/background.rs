@@ -10,13 +10,14 @@
 #![forbid(unsafe_code)]
 
 use std::borrow::BorrowMut;
+use std::collections::TryReserveError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::base::sync::{Condvar, Mutex};
-use crate::base::{Error, Result};
+use crate::base::{Error, MemoryCategory, Reservation, Result};
 
 use super::{CancelHandle, DoneReason, Session, Step};
 
@@ -68,8 +69,11 @@ pub struct BackgroundEvent {
 }
 
 impl BackgroundEvent {
-    fn empty() -> Self {
-        Self { what: Happening::Cancelled, text: Vec::with_capacity(TEXT), position: 0, progress: 0.0 }
+    /// A place for an event, with room for its text.
+    fn empty() -> std::result::Result<Self, TryReserveError> {
+        let mut text = Vec::new();
+        text.try_reserve_exact(TEXT)?;
+        Ok(Self { what: Happening::Cancelled, text, position: 0, progress: 0.0 })
     }
 }
 
@@ -100,6 +104,7 @@ pub struct Background<S: BorrowMut<Session> + Send + 'static> {
     /// The event that was popped last.
     current: BackgroundEvent,
     ended: bool,
+    _reservation: Reservation,
 }
 
 impl<S: BorrowMut<Session> + Send + 'static> Background<S> {
@@ -113,9 +118,14 @@ impl<S: BorrowMut<Session> + Send + 'static> Background<S> {
         if !(1..=MAX_EVENTS).contains(&events) {
             return Err(Error::invalid_argument(format!("a queue of {events} events: expected 1 to {MAX_EVENTS}")));
         }
+        let no_memory = |_| Error::out_of_memory(format!("no memory for {events} events"));
+        let bytes = events * (size_of::<BackgroundEvent>() + TEXT);
+        let reservation = session.borrow().model().runtime().budget().reserve(MemoryCategory::Other, bytes as u64)?;
         let mut slots = Vec::new();
-        slots.try_reserve_exact(events).map_err(|_| Error::out_of_memory(format!("no memory for {events} events")))?;
-        slots.resize_with(events, BackgroundEvent::empty);
+        slots.try_reserve_exact(events).map_err(no_memory)?;
+        for _ in 0..events {
+            slots.push(BackgroundEvent::empty().map_err(no_memory)?);
+        }
         let shared = Arc::new(Shared {
             ring: Mutex::new(Ring { slots, head: 0, len: 0 }),
             room: Condvar::new(),
@@ -124,13 +134,14 @@ impl<S: BorrowMut<Session> + Send + 'static> Background<S> {
             position: AtomicU32::new(session.borrow().position() as u32),
             progress: AtomicU32::new(session.borrow().progress().to_bits()),
         });
+        let current = BackgroundEvent::empty().map_err(no_memory)?;
         let cancel = session.borrow().cancel_handle();
         let theirs = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("loquat-session".to_owned())
             .spawn(move || run(session, &theirs, &wake))
             .map_err(|error| Error::io("start a thread for a session", &error))?;
-        Ok(Self { shared, cancel, thread: Some(thread), current: BackgroundEvent::empty(), ended: false })
+        Ok(Self { shared, cancel, thread: Some(thread), current, ended: false, _reservation: reservation })
     }
 
     /// The next event, which lives until the next call; `None` where there is none after `wait_ns` nanoseconds (0: look only; `u64::MAX`: wait as
