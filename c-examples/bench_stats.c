@@ -15,23 +15,32 @@ static const char HELP[] =
     "  -r REPEATS  how often (default: 5)\n"
     "  -d DEPTH    tokens in the context before (default: 0)\n"
     "  --sequences S   measure generation of S sessions in one batch instead: the tokens of all, with DEPTH tokens (at least 1) in each\n"
+    "  --budget MS step with a budget, as a game would, and count what steps take beyond it\n"
     "  --json      print JSON instead of a table\n";
 
 struct plan {
     uint32_t prompt, generate, repeats, depth, sequences;
+    uint64_t budget_ns; /* of a step; UINT64_MAX for none */
 };
 
 /* The values of one figure, in the order in which they were measured. */
 struct series {
     double *values;
-    size_t count;
+    size_t count, capacity;
 };
 
 struct result {
-    struct series prefill_tok_s, decode_tok_s, ttft_ms, itl_ms, batch_decode_tok_s;
+    struct series prefill_tok_s, decode_tok_s, ttft_ms, itl_ms, batch_decode_tok_s, overshoot_ms;
 };
 
 static void add(struct series *series, double value) {
+    if (series->count == series->capacity) {
+        series->capacity = series->capacity ? 2 * series->capacity : 64;
+        series->values = realloc(series->values, series->capacity * sizeof value);
+        if (!series->values) {
+            fail("out of memory");
+        }
+    }
     series->values[series->count++] = value;
 }
 
@@ -73,11 +82,19 @@ static double deviation(const struct series *series) {
     return series->count > 1 ? sqrt(sum / (double)(series->count - 1)) : NAN;
 }
 
-/* Steps until a token or the end of the turn. */
-static loquat_status step(loquat_session *session) {
+/* Steps until a token or the end of the turn. What steps take beyond their budget goes into `overshoot_ms`, unless that is NULL. */
+static void step(loquat_session *session, uint64_t budget_ns, struct series *overshoot_ms) {
     loquat_error *error = NULL;
     loquat_event event = {.struct_size = sizeof event};
-    return check(loquat_session_step(session, UINT64_MAX, &event, &error), &error);
+    loquat_status status = LOQUAT_PENDING;
+    while (status == LOQUAT_PENDING) {
+        double start = seconds();
+        status = check(loquat_session_step(session, budget_ns, &event, &error), &error);
+        if (status == LOQUAT_PENDING && overshoot_ms) {
+            double over = (seconds() - start) * 1e3 - (double)budget_ns * 1e-6;
+            add(overshoot_ms, over > 0 ? over : 0);
+        }
+    }
 }
 
 /* Appends `count` tokens from the middle of the vocabulary, always the same ones for a position. */
@@ -100,7 +117,7 @@ static void prepare(loquat_session *session, uint32_t first, uint32_t before, ui
     check(loquat_session_set_max_tokens(session, 0, &error), &error);
     if (before) {
         append(session, first, held < before ? before : 0, vocab_size);
-        step(session);
+        step(session, UINT64_MAX, NULL);
     }
 }
 
@@ -113,14 +130,14 @@ static void repeat(loquat_session *session, const struct plan *plan, uint32_t vo
     check(loquat_session_set_max_tokens(session, tokens, &error), &error);
     double start = seconds();
     append(session, before, plan->prompt, vocab_size);
-    step(session);
+    step(session, plan->budget_ns, &result->overshoot_ms);
     double first = seconds(), last = first;
     if (plan->prompt) {
         add(&result->ttft_ms, (first - start) * 1e3);
         add(&result->prefill_tok_s, plan->prompt / (first - start));
     }
     for (uint32_t i = 1; i < tokens; i++) {
-        step(session);
+        step(session, plan->budget_ns, &result->overshoot_ms);
         double now = seconds();
         add(&result->itl_ms, (now - last) * 1e3);
         last = now;
@@ -279,6 +296,8 @@ static void print_json(const struct setting *setting, const struct plan *plan, c
     json_series("itl_ms", &result->itl_ms, 0);
     printf(",\"sequences\":%u,", plan->sequences);
     json_series("batch_decode_tok_s", &result->batch_decode_tok_s, 1);
+    putchar(',');
+    json_series("overshoot_ms", &result->overshoot_ms, 0);
     puts("}");
 }
 
@@ -291,6 +310,9 @@ static void print_table(const struct setting *setting, const struct plan *plan, 
     table_row("decode tok/s", &result->decode_tok_s);
     table_row("first token ms", &result->ttft_ms);
     table_row("inter-token ms", &result->itl_ms);
+    if (plan->budget_ns != UINT64_MAX) {
+        table_row("overshoot ms", &result->overshoot_ms);
+    }
     if (plan->sequences > 1) {
         printf("%u sequences:\n", plan->sequences);
         table_row("decode tok/s", &result->batch_decode_tok_s);
@@ -300,7 +322,7 @@ static void print_table(const struct setting *setting, const struct plan *plan, 
 int main(int argc, char **argv) {
     begin(argc, argv, HELP);
     struct common common = {NULL, 0, 0};
-    struct plan plan = {512, 128, 5, 0, 1};
+    struct plan plan = {512, 128, 5, 0, 1, UINT64_MAX};
     int json = 0;
     for (int i = 1; i < argc; i++) {
         if (common_option(&common, argc, argv, &i)) {
@@ -315,6 +337,12 @@ int main(int argc, char **argv) {
             plan.depth = (uint32_t)number_value(argc, argv, &i, 0, 1 << 20);
         } else if (strcmp(argv[i], "--sequences") == 0) {
             plan.sequences = (uint32_t)number_value(argc, argv, &i, 1, 512);
+        } else if (strcmp(argv[i], "--budget") == 0) {
+            float budget_ms = float_value(argc, argv, &i);
+            if (!(budget_ms > 0 && budget_ms < 1e6f)) {
+                bad_usage("--budget wants milliseconds above 0");
+            }
+            plan.budget_ns = (uint64_t)(budget_ms * 1e6f);
         } else if (strcmp(argv[i], "--json") == 0) {
             json = 1;
         } else {
@@ -347,11 +375,10 @@ int main(int argc, char **argv) {
     /* Every repeat computes its whole prompt. */
     check(loquat_session_options_set_prefix_reuse(options, 0, &error), &error);
 
-    struct result result = {{NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}};
-    struct series *all[] = {&result.prefill_tok_s, &result.decode_tok_s, &result.ttft_ms, &result.itl_ms, &result.batch_decode_tok_s};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        all[i]->values = allocate(((size_t)plan.repeats + 1) * (plan.generate + 1) * sizeof(double));
-    }
+    struct result result;
+    memset(&result, 0, sizeof result);
+    struct series *all[] = {&result.prefill_tok_s, &result.decode_tok_s, &result.ttft_ms, &result.itl_ms, &result.batch_decode_tok_s,
+                            &result.overshoot_ms};
     if (plan.sequences > 1) {
         measure_batch(model, options, &plan, info.vocab_size, &result);
     } else {
@@ -362,7 +389,7 @@ int main(int argc, char **argv) {
             fprintf(stderr, "\r%u of %u", i, plan.repeats);
         }
         repeat(session, &plan, info.vocab_size, &result);
-        for (size_t k = 0; i == 0 && k < 4; k++) {
+        for (size_t k = 0; i == 0 && k < sizeof all / sizeof *all; k++) {
             all[k]->count = 0; /* the warm-up */
         }
     }

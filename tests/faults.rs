@@ -18,7 +18,7 @@ use loquat::format::Access;
 use loquat::model::{LoadOptions, Model};
 use loquat::runtime::{Runtime, RuntimeOptions, Threads};
 use loquat::sampling::SamplerConfig;
-use loquat::session::{Session, SessionOptions, Step};
+use loquat::session::{Batch, BatchOptions, BatchStep, Session, SessionOptions, Step};
 
 /// Blocks of the system, filled with something, of which the one numbered `refused` is not given.
 struct Heap {
@@ -93,7 +93,91 @@ fn two_sessions(runtime: &Runtime) -> Result<()> {
     second
 }
 
-const OPERATIONS: [(&str, Operation); 3] = [("load mapped", load_mapped), ("load read", load_read), ("two sessions", two_sessions)];
+/// Options of sessions whose caches grow, without a prefix index that could give way.
+fn growing() -> SessionOptions {
+    SessionOptions { all_logits: false, reserve: false, prefix_reuse: false, ..options() }
+}
+
+/// Steps until the cache has `positions`; a step that fails loses nothing, and the next may succeed.
+fn grow(session: &mut Session, positions: usize) -> Result<()> {
+    while session.position() < positions {
+        let before = (session.tokens().to_vec(), session.position());
+        if let Err(error) = session.step(u64::MAX) {
+            assert!(session.tokens() == before.0 && session.position() >= before.1);
+            let (before, again) = (session.position(), session.step(u64::MAX));
+            assert_eq!(again.is_ok(), session.position() > before, "{again:?}");
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// Forks that take their own pages as they write.
+fn forks(runtime: &Runtime) -> Result<()> {
+    let model = load(runtime, Access::Map)?;
+    let mut first = Session::new(&model, &growing())?;
+    first.append(&[5; 40])?;
+    grow(&mut first, 45)?;
+    let mut fork = first.fork()?;
+    grow(&mut fork, 70)?;
+    grow(&mut first, 70)?;
+    let mut reserved = Session::new(&model, &SessionOptions { reserve: true, ..growing() })?;
+    reserved.append(&[5; 40])?;
+    grow(&mut reserved, 45)?;
+    let used = runtime.budget().private_used();
+    let other = reserved.fork();
+    assert!(other.is_ok() || runtime.budget().private_used() == used);
+    other.map(drop)
+}
+
+fn saved_and_restored(runtime: &Runtime) -> Result<()> {
+    let model = load(runtime, Access::Map)?;
+    let mut first = Session::new(&model, &growing())?;
+    first.append(&[5; 40])?;
+    grow(&mut first, 45)?;
+    let mut state = vec![];
+    first.save(&mut state)?;
+    let mut second = Session::new(&model, &growing())?;
+    second.append(&[6; 3])?;
+    grow(&mut second, 4)?;
+    if let Err(error) = second.restore(&state) {
+        assert_eq!(second.position(), 4, "what was there stays");
+        return Err(error);
+    }
+    grow(&mut second, 70)
+}
+
+/// In a batch the session that finds no room says so; the others go on.
+fn batch(runtime: &Runtime) -> Result<()> {
+    let model = load(runtime, Access::Map)?;
+    let mut batch = Batch::new(&model, BatchOptions { columns: 32, ..Default::default() })?;
+    let mut sessions = vec![];
+    for _ in 0..3 {
+        let mut session = Session::new(&model, &SessionOptions { max_tokens: Some(40), stop: vec![], ..growing() })?;
+        session.append(&[5; 20])?;
+        sessions.push(session);
+    }
+    let mut failures = vec![];
+    loop {
+        let mut all: Vec<&mut Session> = sessions.iter_mut().collect();
+        match batch.step(&mut all, u64::MAX)? {
+            BatchStep::Idle => break,
+            _ => failures.extend(batch.events().iter().filter_map(|event| event.result.as_ref().err().cloned())),
+        }
+    }
+    let through = sessions.iter().filter(|session| session.tokens().len() == 60).count();
+    assert_eq!(through + failures.len(), 3);
+    failures.into_iter().next().map_or(Ok(()), Err)
+}
+
+const OPERATIONS: [(&str, Operation); 6] = [
+    ("load mapped", load_mapped),
+    ("load read", load_read),
+    ("two sessions", two_sessions),
+    ("forks", forks),
+    ("saved and restored", saved_and_restored),
+    ("batch", batch),
+];
 
 /// The result, after which everything must be given back.
 fn run(operation: Operation, source: &Arc<Heap>, limit: u64) -> (Result<()>, u64) {

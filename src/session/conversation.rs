@@ -347,9 +347,9 @@ impl Session {
 pub(super) fn with_room<T>(model: &Model, mut take: impl FnMut() -> Result<T>) -> Result<T> {
     match take() {
         Err(error) if error.kind() == ErrorKind::OutOfMemory => {
-            // Also where nothing was given back: pages that were shared with an index may be written now, without a copy.
-            model.runtime().trim();
-            take()
+            // Pages that were shared with the index may be written now, without a copy, even where none was given back.
+            let shared = model.prefixes().stats().pages > 0;
+            if model.runtime().trim() > 0 || shared { take() } else { Err(error) }
         }
         result => result,
     }

@@ -263,7 +263,7 @@ fn errors_end_with_1_and_bad_usage_with_2() {
         assert!(stderr.contains(named) && stderr.starts_with(program), "{program} {arguments:?}: {stderr}");
         assert!(output.stdout.is_empty(), "{program} {arguments:?} printed to stdout");
     }
-    for program in ["generate", "tokenize", "bench_stats", "load_progress", "stream", "village", "game_loop"] {
+    for program in ["generate", "tokenize", "bench_stats", "load_progress", "stream", "village", "game_loop", "checkpoint", "own_memory"] {
         let help = output_of(program, &["--help"]).unwrap();
         assert!(help.starts_with("Usage: ") && help.contains("-m MODEL"));
     }
@@ -300,4 +300,40 @@ fn the_game_loop_shows_what_the_model_says_and_takes() {
     if let Some(prompt) = prompt {
         assert!(prompt["greedy_text"].as_str().unwrap().starts_with(json["text"].as_str().unwrap()), "{text}");
     }
+}
+
+#[test]
+fn a_checkpoint_goes_on_as_if_the_program_had_never_ended() {
+    if programs().is_none() {
+        return;
+    }
+    let file = cc::scratch("checkpoint").join("talk.state");
+    let _ = std::fs::remove_file(&file);
+    let path = file.to_str().unwrap();
+    let said = |arguments: &[&str]| output_of("checkpoint", &[&[path], arguments].concat()).unwrap();
+    let text = [said(&["-n", "5"]), said(&["-n", "6", "-t", "1"])].map(|part| part.trim_end_matches('\n').to_owned()).concat();
+    let whole = output_of("generate", &["-p", "One misty morning,", "-n", "11"]).unwrap();
+    assert!(whole.trim_end_matches('\n').ends_with(&text) && text.len() > 20, "{whole:?} and {text:?}");
+    let ways = said(&["-n", "4", "--ways", "3"]);
+    assert_eq!(ways.lines().count(), 3);
+    assert_eq!(said(&["-n", "4", "--ways", "3"]), ways, "the original stays where it is");
+    std::fs::write(&file, b"LQSESS01 and then nothing of the kind").unwrap();
+    let refused = run("checkpoint", &[path]).unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("saved session"));
+}
+
+#[test]
+fn a_host_with_its_own_memory_gets_all_of_it_back() {
+    let Some(text) = output_of("own_memory", &["-c", "256"]) else { return };
+    let bytes = |start: &str| {
+        let line = text.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{start} in {text}"));
+        line[start.len()..].split_whitespace().find_map(|word| word.parse::<u64>().ok()).unwrap()
+    };
+    assert_eq!(bytes("all freed"), 0);
+    assert!(bytes("session made") > bytes("model loaded") && bytes("at most") <= bytes("estimated"));
+    assert_eq!(bytes("session made"), bytes("after the talk"), "steps take nothing");
+    let refused = run("own_memory", &["-c", "256", "--limit", "100000"]).unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("memory budget"));
 }
