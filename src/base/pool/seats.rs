@@ -27,7 +27,7 @@ impl Seats {
 
     /// Opens the door for `seats` threads.
     pub fn open(&self, seats: usize) {
-        self.0.store(seats as u64 * SEATS | OPEN, Ordering::Release);
+        self.0.store((seats as u64 * SEATS) | OPEN, Ordering::Release);
     }
 
     /// A place, if there is one.
