@@ -2,8 +2,11 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::{demo, goldens, npy};
-use loquat::base::ErrorKind;
+use loquat::base::pool::Run;
+use loquat::base::{ErrorKind, ParallelFor};
 use loquat::kernels::Isa;
 use loquat::model::{LoadOptions, Model};
 use loquat::runtime::{Runtime, RuntimeOptions, Threads};
@@ -136,7 +139,11 @@ fn cancel_and_truncate_leave_a_session_that_goes_on() {
 /// Logits of every position of the first prompt under one setting.
 fn all_logits(threads: usize, isa: Option<Isa>, file: &str, batch: u32, budget: u64) -> Vec<u32> {
     let runtime = Runtime::new(RuntimeOptions { threads: Threads::Count(threads), isa, ..Default::default() }).unwrap();
-    let model = load(&runtime, file);
+    all_logits_on(&runtime, file, batch, budget)
+}
+
+fn all_logits_on(runtime: &Runtime, file: &str, batch: u32, budget: u64) -> Vec<u32> {
+    let model = load(runtime, file);
     let options = SessionOptions { batch, all_logits: true, max_tokens: Some(0), ..Default::default() };
     let mut session = Session::new(&model, &options).unwrap();
     let ids: Vec<u32> = goldens().into_iter().flat_map(|golden| golden.ids).take(150).collect();
@@ -152,12 +159,29 @@ fn all_logits(threads: usize, isa: Option<Isa>, file: &str, batch: u32, budget: 
     bits
 }
 
+/// Threads of a host, started for each call; the calling one takes part.
+struct Scoped;
+
+impl ParallelFor for Scoped {
+    fn run(&self, count: u32, run: &Arc<Run>) {
+        std::thread::scope(|scope| {
+            (1..count).for_each(|_| drop(scope.spawn(|| run.help())));
+            run.help();
+        });
+    }
+}
+
 #[test]
 fn the_bits_of_the_logits_depend_on_nothing_but_the_tokens() {
     for file in ["emberfield-3m-q8_0.gguf", "emberfield-3m-q4_k_m.gguf", "emberfield-3m-f32.gguf"] {
         let reference = all_logits(1, None, file, 512, u64::MAX);
         for threads in [2, 3] {
             assert!(all_logits(threads, None, file, 512, u64::MAX) == reference, "{file}: {threads} threads");
+        }
+        for budget in [u64::MAX, 300_000] {
+            let options = RuntimeOptions { threads: Threads::Count(3), parallel_for: Some(Arc::new(Scoped)), ..Default::default() };
+            let bits = all_logits_on(&Runtime::new(options).unwrap(), file, 512, budget);
+            assert!(bits == reference, "{file}: threads of the host, budget {budget} ns");
         }
         for batch in [1, 7, 32] {
             assert!(all_logits(2, None, file, batch, u64::MAX) == reference, "{file}: chunks of {batch}");

@@ -12,7 +12,7 @@
 //! Workers spin for some microseconds after their last item and then park; an idle pool uses no processor time. Dropping
 //! the pool joins its threads.
 //!
-//! [`run`] holds the state of a run and the rules of claiming, [`workers`] the pool's own threads, [`seats`] the places for the host's.
+//! `run` holds the state of a run and the rules of claiming, `workers` the pool's own threads, `seats` the places for the host's.
 
 mod patience;
 mod run;

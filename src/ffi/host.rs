@@ -107,7 +107,8 @@ pub unsafe extern "C" fn loquat_runtime_options_set_thread_hooks(
 
 /// Has large blocks of memory come from the host: key/value caches, working memory of sessions, model files that are read
 /// (LOQUAT_ACCESS_READ), tables of samplers. Small things (names, lists, tokenizer tables) and mapped files do not. NULL and NULL (the default)
-/// for the system's memory. The memory limit counts blocks of either kind.
+/// for the system's memory. The memory limit counts blocks of either kind. (Of small things the system must have enough: where it refuses
+/// a few bytes to the C library's malloc, Rust's run time ends the process.)
 ///
 /// `alloc` may refuse: the call that needs the block then returns LOQUAT_OUT_OF_MEMORY, holds none of what it took, and has changed nothing. A
 /// block that is not aligned is given back, and the call returns LOQUAT_INVALID_ARGUMENT. `zeroed`: 1 if the blocks are filled with

@@ -51,7 +51,12 @@ static loquat_session *session_of(const loquat_model *model, uint32_t threads) {
     EXPECT(LOQUAT_OK, loquat_session_options_new(&options, NULL));
     EXPECT(LOQUAT_OK, loquat_session_options_set_max_tokens(options, GOLDEN_LENGTH, NULL));
     EXPECT(LOQUAT_OK, loquat_session_options_set_context(options, 128, NULL));
-    EXPECT(LOQUAT_OK, loquat_session_options_set_threads(options, threads, NULL));
+    char number[] = {(char)('0' + threads), 0};
+    if (threads % 2) {
+        EXPECT(LOQUAT_OK, loquat_session_options_set(options, "threads", 7, number, 1, NULL));
+    } else {
+        EXPECT(LOQUAT_OK, loquat_session_options_set_threads(options, threads, NULL));
+    }
     EXPECT(LOQUAT_OK, loquat_session_new(model, options, &session, NULL));
     loquat_session_options_free(options);
     return session;
