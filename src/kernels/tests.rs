@@ -30,6 +30,8 @@ enum Fill {
     Saturated(u8),
     /// Random bits in the scales too: infinities, NaN, subnormals.
     AnyScale,
+    /// BF16 weights that are subnormal or hardly above it, activations of many magnitudes.
+    Tiny,
 }
 
 struct Random(u64);
@@ -66,6 +68,10 @@ fn weights(ty: TensorType, rows: usize, k: usize, fill: Fill, random: &mut Rando
         TensorType::F32 => bytes.chunks_exact_mut(4).for_each(|b| b.copy_from_slice(&random.unit().to_le_bytes())),
         TensorType::F16 => bytes.chunks_exact_mut(2).for_each(|b| b.copy_from_slice(&half::f16::from_f32(random.unit()).to_le_bytes())),
         TensorType::BF16 if fill == Fill::AnyScale => bytes.iter_mut().for_each(|b| *b = random.next() as u8),
+        TensorType::BF16 if fill == Fill::Tiny => bytes.chunks_exact_mut(2).for_each(|b| {
+            // Exponents 0 to 3.
+            b.copy_from_slice(&(random.next() as u16 & 0x81ff).to_le_bytes());
+        }),
         TensorType::BF16 => bytes.chunks_exact_mut(2).for_each(|b| b.copy_from_slice(&half::bf16::from_f32(random.unit()).to_le_bytes())),
         _ => {
             bytes.iter_mut().for_each(|b| *b = random.next() as u8);
@@ -95,6 +101,7 @@ fn activations(k: usize, fill: Fill, random: &mut Random) -> Vec<f32> {
             let sign = |i: usize| if way.is_multiple_of(2) && i % 2 == 1 { -1.0 } else { 1.0 };
             (0..k).map(|i| 3.0 * sign(i)).collect()
         }
+        Fill::Tiny => (0..k).map(|_| random.unit() * f32::powi(2.0, -((random.next() % 50) as i32))).collect(),
         _ => {
             let mut x: Vec<f32> = (0..k).map(|_| random.unit()).collect();
             // One block of zeros now and then.
@@ -296,6 +303,18 @@ agreement! {
     q4_k_agrees: Q4_K,
     q5_k_agrees: Q5_K,
     q6_k_agrees: Q6_K,
+}
+
+/// Where dot products of bf16 flush what is subnormal to zero, and other instructions do not.
+#[test]
+fn bf16_agrees_near_the_subnormal_numbers() {
+    check_type(TensorType::BF16, &[15, 32, 100, 1024], &[Fill::Tiny], &[1, 3, 8, 13], &[0..17]);
+    let portable = Kernels::for_isa(Isa::Portable).unwrap();
+    let data = columns(portable, ActKind::Bf16, &[vec![1.0; 32]], true);
+    for (bits, expected) in [(0x0001u16, 0.0), (0x807f, 0.0), (0x0080, 32.0 * f32::MIN_POSITIVE)] {
+        let w = Matrix::new(TensorType::BF16, 1, 32, SharedBytes::copied(&bits.to_le_bytes().repeat(32))).unwrap();
+        assert_eq!(product(portable, &w, 0..1, data.bytes(), 1, true), [expected]);
+    }
 }
 
 /// The portable product against the decoded weights times the stored activations, in f64.

@@ -146,6 +146,28 @@ mod tests {
     }
 
     #[test]
+    fn bf16_has_a_power_of_two_and_no_small_values() {
+        let x = [1.0f32, -3.0, 1.003_906_25, 1.011_718_75, 1e-20, f32::powi(2.0, -45), 0.0];
+        let layout = ActKind::Bf16.layout(x.len());
+        let mut column = vec![0xaa; layout.bytes];
+        quantize(ActKind::Bf16, &x, &mut column);
+        let d = f32_at(&column, layout.scales);
+        assert_eq!(d, f32::powi(2.0, 1 - 60));
+        let stored = [0, 1, 2, 3, 4, 5, 6].map(|i| half::bf16::from_ne_bytes([column[2 * i], column[2 * i + 1]]).to_f32() * d);
+        // Steps are of 2^-7 here, and ties go to even.
+        assert_eq!(stored, [1.0, -3.0, 1.0, 1.015_625, 0.0, f32::powi(2.0, -45), 0.0]);
+        assert!(column[14..64].iter().chain(&column[68..]).all(|&b| b == 0), "padding is zero");
+        for bad in [f32::NAN, f32::INFINITY] {
+            quantize(ActKind::Bf16, &[1.0, bad], &mut column);
+            assert!(f32_at(&column, layout.scales).is_nan() && column[..64].iter().all(|&b| b == 0));
+        }
+        quantize(ActKind::Bf16, &[1e-45, 0.0], &mut column);
+        assert!(column[..64].iter().all(|&b| b == 0));
+        quantize(ActKind::Bf16, &[f32::MAX], &mut column);
+        assert_eq!(half::bf16::from_ne_bytes([column[0], column[1]]).to_f32(), f32::powi(2.0, 61));
+    }
+
+    #[test]
     fn hostile_values_end_in_nan_or_zero() {
         let scale_of = |value: f32| {
             let mut x = [1.0f32; 32];

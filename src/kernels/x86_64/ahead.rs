@@ -23,6 +23,20 @@ impl Ahead {
         Self { distance: next.wrapping_sub(weights), end: weights + job.next.len() }
     }
 
+    /// While `rows` rows from `row` on are used: asks for those that come `lead` times as many later, in this job or the next one.
+    ///
+    /// That is nearer than what `new` asks for. With 16 rows abreast from a mapped file it gave (interleaved, on a busy machine)
+    /// Q4_K 20 GB/s instead of 18, Q4_0 25 to 27 instead of 22 to 24, Q8_0 the same.
+    pub fn by(lead: usize, job: &Job<'_>, row: usize, rows: usize) -> Self {
+        let later = row + lead * rows;
+        if later < job.rows {
+            return Self { distance: lead * rows * job.row_bytes, end: usize::MAX };
+        }
+        let from = job.weights.as_ptr().addr() + row * job.row_bytes;
+        let (next, skip) = (job.next.as_ptr().addr(), (later - job.rows) * job.row_bytes);
+        Self { distance: (next + skip).wrapping_sub(from), end: from + job.next.len().saturating_sub(skip) }
+    }
+
     /// While `len` bytes at `at` are used: asks for as many.
     #[inline(always)]
     pub fn pass(self, at: *const u8, len: usize) {
