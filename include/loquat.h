@@ -413,7 +413,8 @@ loquat_status loquat_runtime_options_set_thread_hooks(loquat_runtime_options *op
  *
  * `alloc` may refuse: the call that needs the block then returns LOQUAT_OUT_OF_MEMORY, holds none of what it took, and has changed nothing. A
  * block that is not aligned is given back, and the call returns LOQUAT_INVALID_ARGUMENT. `zeroed`: 1 if the blocks are filled with
- * zeros, 0 if the library is to fill them. Steps ask for no blocks. Each block is given back, to `dealloc`, at the latest when the last
+ * zeros, 0 if the library is to fill them. Steps ask for no blocks but those of a cache that is to grow
+ * (loquat_session_options_set_reserve). Each block is given back, to `dealloc`, at the latest when the last
  * object of the runtime is freed.
  *
  * Both are called on any thread that calls the library, on several at once. They must not call the library, throw an exception or jump out.
