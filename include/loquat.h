@@ -1413,7 +1413,7 @@ typedef struct loquat_event {
     uint64_t text_length;
     /** With LOQUAT_DONE: a LOQUAT_REASON_ number. Else 0. */
     uint32_t reason;
-    /** The number of tokens in the context after this step. */
+    /** How many tokens of the context have been processed. The one that was generated last is processed by the next step. */
     uint32_t position;
     /** How much of the appended prompt has been processed, from 0 to 1. */
     float progress;
@@ -1523,7 +1523,10 @@ loquat_status loquat_session_tokens(const loquat_session *session,
                                     size_t *count,
                                     loquat_error **error);
 
-/** Stores how many tokens the context holds and can hold. Either pointer may be NULL. */
+/**
+ * Stores how many tokens of the context have been processed (one that was just generated is not yet), and how many it can hold. Either
+ * pointer may be NULL. loquat_session_tokens gives all that it holds.
+ */
 LOQUAT_MUST_USE
 loquat_status loquat_session_position(const loquat_session *session,
                                       uint32_t *position,
@@ -1636,7 +1639,7 @@ typedef struct loquat_batch_event {
     uint32_t token;
     /** With LOQUAT_DONE: a LOQUAT_REASON_ number. Else 0. */
     uint32_t reason;
-    /** The number of tokens in the context of the session. */
+    /** How many tokens of the context have been processed, as in loquat_event. */
     uint32_t position;
     /** Zero. */
     uint32_t reserved;

@@ -95,7 +95,7 @@ pub struct loquat_batch_event {
     pub token: u32,
     /// With LOQUAT_DONE: a LOQUAT_REASON_ number. Else 0.
     pub reason: u32,
-    /// The number of tokens in the context of the session.
+    /// How many tokens of the context have been processed, as in loquat_event.
     pub position: u32,
     /// Zero.
     pub reserved: u32,

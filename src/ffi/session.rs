@@ -59,7 +59,7 @@ pub struct loquat_event {
     pub text_length: u64,
     /// With LOQUAT_DONE: a LOQUAT_REASON_ number. Else 0.
     pub reason: u32,
-    /// The number of tokens in the context after this step.
+    /// How many tokens of the context have been processed. The one that was generated last is processed by the next step.
     pub position: u32,
     /// How much of the appended prompt has been processed, from 0 to 1.
     pub progress: f32,
@@ -298,7 +298,8 @@ pub unsafe extern "C" fn loquat_session_tokens(
     }
 }
 
-/// Stores how many tokens the context holds and can hold. Either pointer may be NULL.
+/// Stores how many tokens of the context have been processed (one that was just generated is not yet), and how many it can hold. Either
+/// pointer may be NULL. loquat_session_tokens gives all that it holds.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn loquat_session_position(

@@ -22,14 +22,20 @@ pub struct Attention {
 /// Query rows (columns × heads of a group) per item: keys and values of a chunk are read once for all of them.
 const ROWS: usize = 32;
 
-/// Columns per item for groups of `group` heads.
-fn tile_columns(group: usize) -> usize {
-    (ROWS / group).max(1)
+/// Positions up to which an item has all [`ROWS`]; beyond it has fewer, so that a step with a budget never waits long for one.
+const DEEP: usize = 4096;
+/// The fewest rows: what the kernel computes at once.
+const LEAST_ROWS: usize = 8;
+
+/// Columns per item for groups of `group` heads that look at up to `positions` positions.
+fn tile_columns(group: usize, positions: usize) -> usize {
+    let rows = (ROWS * DEEP / positions.max(DEEP)).max(LEAST_ROWS);
+    (rows / group).max(1)
 }
 
 /// Items of a segment.
 fn tiles(bound: &Bound<'_>, group: usize, segment: &Segment) -> usize {
-    bound.kv_shape.heads * segment.count.div_ceil(tile_columns(group))
+    bound.kv_shape.heads * segment.count.div_ceil(tile_columns(group, segment.first + segment.count))
 }
 
 impl Attention {
@@ -44,7 +50,7 @@ impl Attention {
 
     /// Floats of scratch for `group` query heads per KV head.
     pub(super) fn scratch_floats(group: usize, value_dim: usize) -> usize {
-        scratch_floats(tile_columns(group) * group, value_dim.next_multiple_of(Q8_LEN))
+        scratch_floats(tile_columns(group, 0) * group, value_dim.next_multiple_of(Q8_LEN))
     }
 
     /// # Safety
@@ -55,8 +61,9 @@ impl Attention {
         let (kv, segment) = (segment.kv(), *segment);
         let layout = kv.layout;
         let (head, tile) = (item % shape.heads, item / shape.heads);
-        let start = tile * tile_columns(group);
-        let columns = tile_columns(group).min(segment.count - start);
+        let most = tile_columns(group, segment.first + segment.count);
+        let start = tile * most;
+        let columns = most.min(segment.count - start);
         let column = segment.column + start;
         // SAFETY: the item's heads and columns of `out` belong to it alone; the worker's slot has room; the segment's cache holds all
         // positions up to the last column, and this operation comes after the one that stored them.
