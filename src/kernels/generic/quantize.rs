@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn bf16_has_a_power_of_two_and_no_small_values() {
-        let x = [1.0f32, -3.0, 1.003_906_25, 1.011_718_75, 1e-20, f32::powi(2.0, -45), 0.0];
+        let x = [1.0f32, -3.0, 1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0, 1e-20, f32::powi(2.0, -45), 0.0];
         let layout = ActKind::Bf16.layout(x.len());
         let mut column = vec![0xaa; layout.bytes];
         quantize(ActKind::Bf16, &x, &mut column);
