@@ -43,7 +43,7 @@ impl Places {
             strides.push(region.bytes);
             end = region.bytes.checked_mul(count).and_then(|n| end.checked_add(n)).ok_or_else(too_large)?;
         }
-        let worker_bytes = worker_bytes(program, kernels, columns).next_multiple_of(64);
+        let worker_bytes = worker_bytes(program, kernels, columns, workers).next_multiple_of(64);
         let total = worker_bytes.checked_mul(workers).and_then(|n| end.checked_add(n)).ok_or_else(too_large)?;
         Ok(Self { offsets, strides, worker_offset: end, worker_bytes, total })
     }

@@ -25,6 +25,8 @@ pub(super) struct Bound<'a> {
     pub outputs: &'a [u32],
     pub segments: &'a [Segment],
     pub arena: RawArena<'a>,
+    /// Threads that may work on it.
+    pub workers: usize,
     pub kv_shape: KvShape,
     pub kernels: Kernels,
     pub vector: &'static VectorOps,
@@ -69,8 +71,8 @@ impl Bound<'_> {
     }
 }
 
-/// Bytes of scratch that a worker needs for any operation of `program` with up to `columns` columns.
-pub(super) fn worker_bytes(program: &Program, kernels: Kernels, columns: usize) -> usize {
+/// Bytes of scratch that each of `workers` threads needs for any operation of `program` with up to `columns` columns.
+pub(super) fn worker_bytes(program: &Program, kernels: Kernels, columns: usize, workers: usize) -> usize {
     let mut most = program.widest * size_of::<f32>();
     let mut product = |weight: &crate::kernels::Matrix, tile_floats: usize| {
         let tile = (tile_floats * size_of::<f32>()).next_multiple_of(64);
@@ -82,12 +84,12 @@ pub(super) fn worker_bytes(program: &Program, kernels: Kernels, columns: usize) 
         match op {
             Op::Matmul(op) => {
                 for part in &op.products {
-                    let tile = (1..=columns).map(|n| Cut::new(&part.weight, n).tile_floats()).max();
+                    let tile = (1..=columns).map(|n| Cut::new(&part.weight, n, workers).tile_floats()).max();
                     product(&part.weight, tile.unwrap_or(0));
                 }
             }
             Op::Gated(op) => {
-                let tile = (1..=columns).map(|n| op.tile_floats(n)).max().unwrap_or(0);
+                let tile = (1..=columns).map(|n| op.tile_floats(n, workers)).max().unwrap_or(0);
                 product(&op.gate, tile);
                 product(&op.up, tile);
             }
@@ -113,8 +115,6 @@ const FEW_COLUMNS: usize = 32;
 pub struct Execution<'a> {
     program: &'a Program,
     bound: Bound<'a>,
-    /// Threads that may work on it.
-    workers: usize,
     _memory: PhantomData<&'a mut KvCache>,
 }
 
@@ -152,17 +152,18 @@ impl<'a> Execution<'a> {
             outputs: pass.output_columns(),
             segments: pass.segments(),
             arena: arena.raw(),
+            workers,
             kv_shape: program.kv,
             kernels,
             vector: VectorOps::for_isa(kernels.isa()),
         };
-        Ok(Self { program, bound, workers, _memory: PhantomData })
+        Ok(Self { program, bound, _memory: PhantomData })
     }
 
     /// The weights that the worker of an item will read after it: those of `next`, or probably those of the item that comes when each
     /// other worker has taken one, in this operation or the next that has weights.
     fn next_weights(&self, op: usize, item: usize, next: Option<u32>) -> &[u8] {
-        let mut item = next.map_or(item + self.workers, |next| next as usize);
+        let mut item = next.map_or(item + self.bound.workers, |next| next as usize);
         for op in op..self.program.ops.len() {
             let weights = match &self.program.ops[op] {
                 Op::Matmul(matmul) => matmul.weights(&self.bound, item),

@@ -25,24 +25,24 @@ pub(in crate::kernels) struct Gated {
 
 impl Gated {
     /// Gate and up are cut alike, by the one of more bytes.
-    fn cut(&self, columns: usize) -> Cut {
-        Cut::new(if self.up.row_bytes() > self.gate.row_bytes() { &self.up } else { &self.gate }, columns)
+    fn cut(&self, columns: usize, workers: usize) -> Cut {
+        Cut::new(if self.up.row_bytes() > self.gate.row_bytes() { &self.up } else { &self.gate }, columns, workers)
     }
 
     pub fn items(&self, bound: &Bound<'_>) -> usize {
         let columns = bound.count(self.acts.columns);
-        if columns == 0 { 0 } else { self.cut(columns).items() }
+        if columns == 0 { 0 } else { self.cut(columns, bound.workers).items() }
     }
 
     /// The weights that item `item` reads first.
     pub fn weights(&self, bound: &Bound<'_>, item: usize) -> &[u8] {
-        self.gate.rows_bytes(self.cut(bound.count(self.acts.columns)).item(item).0)
+        self.gate.rows_bytes(self.cut(bound.count(self.acts.columns), bound.workers).item(item).0)
     }
 
     /// # Safety
     /// As for [`Sequence::run`](crate::base::pool::Sequence::run): the item is claimed, earlier operations are complete.
     pub unsafe fn run(&self, bound: &Bound<'_>, item: usize, next: &[u8], worker: usize) {
-        let cut = self.cut(bound.count(self.acts.columns));
+        let cut = self.cut(bound.count(self.acts.columns), bound.workers);
         let (rows, columns) = cut.item(item);
         // SAFETY: the item's rows and columns of `out` belong to it alone; the worker's slot has room for the tile and the kernel.
         unsafe {
@@ -63,7 +63,7 @@ impl Gated {
         }
     }
 
-    pub fn tile_floats(&self, columns: usize) -> usize {
-        self.cut(columns).tile_floats()
+    pub fn tile_floats(&self, columns: usize, workers: usize) -> usize {
+        self.cut(columns, workers).tile_floats()
     }
 }
