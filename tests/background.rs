@@ -166,8 +166,8 @@ fn failures_are_events() {
 
 #[test]
 fn a_panic_is_told_and_does_not_hang_anybody() {
-    /// A session that can't be reached.
-    struct Broken(Session, bool);
+    /// A session that can't be reached once it has more tokens than these.
+    struct Broken(Session, usize);
     impl std::borrow::Borrow<Session> for Broken {
         fn borrow(&self) -> &Session {
             &self.0
@@ -175,12 +175,14 @@ fn a_panic_is_told_and_does_not_hang_anybody() {
     }
     impl std::borrow::BorrowMut<Session> for Broken {
         fn borrow_mut(&mut self) -> &mut Session {
-            assert!(!std::mem::replace(&mut self.1, true), "the second step of this session");
+            assert!(self.0.tokens().len() <= self.1, "the second token of this session");
             &mut self.0
         }
     }
     let model = model(1);
-    let mut background = Background::start(Broken(session(&model, 5), false), 8, || {}).unwrap();
+    let session = session(&model, 5);
+    let given = session.tokens().len();
+    let mut background = Background::start(Broken(session, given), 8, || {}).unwrap();
     assert!(matches!(background.pop(u64::MAX).unwrap().what, Happening::Token { .. }));
     let Happening::Failed(error) = background.pop(u64::MAX).unwrap().what.clone() else { panic!("no failure") };
     assert_eq!(error.kind(), ErrorKind::Internal);
