@@ -44,24 +44,10 @@ static void add(struct series *series, double value) {
     series->values[series->count++] = value;
 }
 
-static int ascending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* Percentile by nearest rank of sorted values: number ceil(n p / 100), counted from 1. `per_mille` is 10 p. */
-static double percentile(const double *sorted, size_t count, uint32_t per_mille) {
-    if (count == 0) {
-        return NAN;
-    }
-    size_t rank = (count * per_mille + 999) / 1000;
-    return sorted[rank ? rank - 1 : 0];
-}
-
 static double *sorted_copy(const struct series *series) {
     double *sorted = allocate(series->count * sizeof *sorted);
     memcpy(sorted, series->values, series->count * sizeof *sorted);
-    qsort(sorted, series->count, sizeof *sorted, ascending);
+    sort_numbers(sorted, series->count);
     return sorted;
 }
 

@@ -236,6 +236,23 @@ uint32_t *tokenize(const loquat_model *model, const char *text, size_t length, u
     return tokens;
 }
 
+static int ascending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+void sort_numbers(double *values, size_t count) {
+    qsort(values, count, sizeof *values, ascending);
+}
+
+double percentile(const double *sorted, size_t count, uint32_t per_mille) {
+    if (count == 0) {
+        return NAN;
+    }
+    size_t rank = (count * per_mille + 999) / 1000;
+    return sorted[rank ? rank - 1 : 0];
+}
+
 double seconds(void) {
 #ifdef _WIN32
     LARGE_INTEGER frequency, now;

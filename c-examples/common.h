@@ -54,6 +54,11 @@ loquat_model *open_model(const struct common *options, const loquat_runtime *run
 /* The tokens of a text. */
 uint32_t *tokenize(const loquat_model *model, const char *text, size_t length, uint32_t flags, size_t *count);
 
+/* Puts numbers into ascending order. */
+void sort_numbers(double *values, size_t count);
+/* Percentile by nearest rank of sorted values: number ceil(n p / 100), counted from 1. `per_mille` is 10 p. */
+double percentile(const double *sorted, size_t count, uint32_t per_mille);
+
 /* Seconds of a monotonic clock. */
 double seconds(void);
 /* Does nothing for so many seconds. */

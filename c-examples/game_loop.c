@@ -88,22 +88,14 @@ static struct frames play(const struct plan *plan, loquat_session *session, stru
     return frames;
 }
 
-static int ascending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* Percentile by nearest rank; sorts the values. */
-static double percentile(double *values, uint32_t count, double p) {
-    qsort(values, count, sizeof *values, ascending);
-    uint32_t rank = (uint32_t)(p / 100 * count + 0.999999);
-    return count ? values[rank ? rank - 1 : 0] : 0;
-}
-
 static void report(const char *name, struct frames *frames, const struct plan *plan) {
-    double p50 = percentile(frames->busy_ms, frames->count, 50), p99 = percentile(frames->busy_ms, frames->count, 99);
-    double most = percentile(frames->busy_ms, frames->count, 100), over99 = percentile(frames->over_ms, frames->count, 99);
-    double over = percentile(frames->over_ms, frames->count, 100), late = percentile(frames->late_ms, frames->count, 99);
+    double *const figures[] = {frames->busy_ms, frames->late_ms, frames->over_ms};
+    for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {
+        sort_numbers(figures[i], frames->count);
+    }
+    double p50 = percentile(frames->busy_ms, frames->count, 500), p99 = percentile(frames->busy_ms, frames->count, 990);
+    double most = percentile(frames->busy_ms, frames->count, 1000), over99 = percentile(frames->over_ms, frames->count, 990);
+    double over = percentile(frames->over_ms, frames->count, 1000), late = percentile(frames->late_ms, frames->count, 990);
     if (plan->json) {
         printf("\"%s\":{\"frames\":%u,\"missed\":%u,\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"max_ms\":%.3f,\"late_p99_ms\":%.3f,"
                "\"overshoot_p99_ms\":%.3f,\"overshoot_max_ms\":%.3f}", name, frames->count, frames->missed, p50, p99, most, late, over99, over);

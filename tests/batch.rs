@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{demo, goldens};
+use common::{demo, tokens};
 use loquat::base::{ErrorKind, MemoryCategory};
 use loquat::model::{LoadOptions, Model};
 use loquat::runtime::{Runtime, RuntimeOptions, Threads};
@@ -12,12 +12,6 @@ use loquat::session::{Batch, BatchOptions, BatchStep, DoneReason, KvType, Sessio
 fn load(threads: usize, memory_limit: Option<u64>) -> Model {
     let runtime = Runtime::new(RuntimeOptions { threads: Threads::Count(threads), memory_limit, ..Default::default() }).unwrap();
     Model::load(&runtime, &demo("emberfield-3m-q8_0.gguf"), LoadOptions::default()).unwrap()
-}
-
-/// `count` tokens of text, from prompt number `from` on.
-fn tokens(from: usize, count: usize) -> Vec<u32> {
-    let prompts: Vec<Vec<u32>> = goldens().into_iter().map(|golden| golden.ids).collect();
-    prompts.iter().cycle().skip(from).flatten().copied().take(count).collect()
 }
 
 /// What one session of a test is: its prompt, and options that differ from those of its neighbours.
@@ -186,6 +180,33 @@ fn a_long_prompt_keeps_nobody_waiting() {
         before = reader.position();
     }
     assert!(said >= 20);
+}
+
+/// More sessions than a pass has columns: those that generate do not keep a prompt from being computed.
+#[test]
+fn all_have_their_turn() {
+    let model = load(2, None);
+    let options = SessionOptions { ignore_eog: true, max_tokens: Some(100), ..Default::default() };
+    let mut sessions: Vec<Session> = (0..4).map(|_| Session::new(&model, &options).unwrap()).collect();
+    let mut batch = Batch::new(&model, BatchOptions { sessions: 2, columns: 2, prompt_share: 1 }).unwrap();
+    for session in &mut sessions[..3] {
+        session.append(&tokens(0, 1)).unwrap();
+    }
+    let mut said = [0; 4];
+    for round in 0..400 {
+        if round == 20 {
+            sessions[3].append(&tokens(1, 30)).unwrap();
+        }
+        let mut all: Vec<&mut Session> = sessions.iter_mut().collect();
+        batch.step(&mut all, u64::MAX).unwrap();
+        for event in batch.events() {
+            said[event.session] += 1;
+        }
+        if said[3] > 0 {
+            break;
+        }
+    }
+    assert!(said[3] > 0 && said[..3].iter().all(|&said| said > 10 && said < 100), "{said:?}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{demo, goldens};
+use common::{demo, tokens};
 use loquat::base::ErrorKind;
 use loquat::model::{LoadOptions, Model};
 use loquat::runtime::{Runtime, RuntimeOptions, Threads};
@@ -12,11 +12,6 @@ use loquat::session::{ContextPolicy, DoneReason, KvType, Session, SessionOptions
 fn load(threads: usize, file: &str) -> Model {
     let runtime = Runtime::new(RuntimeOptions { threads: Threads::Count(threads), ..Default::default() }).unwrap();
     Model::load(&runtime, &demo(file), LoadOptions::default()).unwrap()
-}
-
-fn tokens(count: usize) -> Vec<u32> {
-    let prompts: Vec<Vec<u32>> = goldens().into_iter().map(|golden| golden.ids).collect();
-    prompts.iter().cycle().flatten().copied().take(count).collect()
 }
 
 fn options(kv_type: KvType, sampler: SamplerConfig) -> SessionOptions {
@@ -47,7 +42,7 @@ fn rest(session: &mut Session) -> (Vec<u32>, Vec<u8>, DoneReason, Vec<u32>) {
 
 /// Brings a session to one of several places: before anything, in the middle of its prompt, between tokens, at the end.
 fn bring(session: &mut Session, place: usize) {
-    session.append(&tokens(90)).unwrap();
+    session.append(&tokens(0, 90)).unwrap();
     match place {
         0 => {}
         1 => {
@@ -80,7 +75,7 @@ fn a_saved_session_goes_on_to_the_bit_in_another_process_or_thread_count() {
             assert_eq!(session.state_bytes().unwrap(), state.len() as u64);
             // Another model handle, another number of threads, a session that held something else.
             let mut restored = Session::new(&other, &SessionOptions { batch: 7, reserve: false, ..options }).unwrap();
-            restored.append(&tokens(33)).unwrap();
+            restored.append(&tokens(0, 33)).unwrap();
             restored.step(u64::MAX).unwrap();
             restored.restore(&state).unwrap();
             assert_eq!((restored.tokens(), restored.position()), (session.tokens(), session.position()));
@@ -91,7 +86,7 @@ fn a_saved_session_goes_on_to_the_bit_in_another_process_or_thread_count() {
             assert_eq!(rest(&mut restored), expected, "{kv_type:?} at {place}");
             // And a second turn.
             for session in [&mut session, &mut restored] {
-                session.append(&tokens(5)).unwrap();
+                session.append(&tokens(0, 5)).unwrap();
             }
             assert_eq!(rest(&mut restored), rest(&mut session));
             // What a state brought is not given to others.
@@ -111,7 +106,7 @@ fn forks_are_equal_and_independent() {
             // The original goes another way, over the same positions.
             let mut third = fork.fork().unwrap();
             session.truncate(60).unwrap();
-            session.append(&tokens(30)).unwrap();
+            session.append(&tokens(0, 30)).unwrap();
             let different = rest(&mut session);
             let expected = rest(&mut fork);
             assert_eq!(rest(&mut third), expected, "at {place}");
@@ -139,8 +134,8 @@ fn a_full_context_shifts() {
             ..Default::default()
         };
         let mut session = Session::new(&model, &options).unwrap();
-        let prompt = tokens(30);
-        assert_eq!(session.append(&tokens(55)).unwrap_err().kind(), ErrorKind::ContextFull);
+        let prompt = tokens(0, 30);
+        assert_eq!(session.append(&tokens(0, 55)).unwrap_err().kind(), ErrorKind::ContextFull);
         session.append(&prompt).unwrap();
         let (mut ids, mut most) = (vec![], 0);
         loop {
@@ -210,7 +205,7 @@ fn a_state_that_does_not_fit_is_refused_and_changes_nothing() {
 
     let refused = |model: &Model, options: &SessionOptions, state: &[u8]| {
         let mut session = Session::new(model, options).unwrap();
-        session.append(&tokens(12)).unwrap();
+        session.append(&tokens(0, 12)).unwrap();
         session.step(u64::MAX).unwrap();
         let mut before = vec![];
         session.save(&mut before).unwrap();
@@ -244,7 +239,7 @@ fn hostile_states_are_survived() {
     let model = load(1, "emberfield-3m-q8_0.gguf");
     let options = SessionOptions { max_tokens: Some(3), ..options(KvType::F16, chain(1)) };
     let mut session = Session::new(&model, &options).unwrap();
-    session.append(&tokens(3)).unwrap();
+    session.append(&tokens(0, 3)).unwrap();
     session.step(u64::MAX).unwrap();
     let mut state = vec![];
     session.save(&mut state).unwrap();

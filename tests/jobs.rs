@@ -1,7 +1,7 @@
 //! Loading as a job: in slices, watched, given up anywhere; and the memory of models and sessions, known before they are made.
 
 mod common;
-#[allow(dead_code, reason = "each test binary uses its part")]
+#[expect(dead_code, reason = "each test binary uses its part")]
 #[path = "support/gguf_writer.rs"]
 mod gguf_writer;
 

@@ -342,9 +342,9 @@ impl KvCache {
         self.layout.page_bytes(self.shape.layers).expect("new() has checked it")
     }
 
-    /// Bytes of memory held, with the pages that others share.
-    pub fn memory_bytes(&self) -> u64 {
-        ((self.pages.len() + self.spare.len()) * self.page_bytes()) as u64
+    /// Bytes that the pages of the whole capacity take, whether they are there yet or not.
+    pub fn capacity_bytes(&self) -> u64 {
+        (self.capacity.div_ceil(PAGE) * self.page_bytes()) as u64
     }
 
     /// Bytes that the filled positions take, by the elements of the model (no padding counted).
@@ -420,7 +420,7 @@ mod tests {
         assert_eq!(budget.used(MemoryCategory::KvCache), 0);
         cache.reserve().unwrap();
         // 64 positions (rounded to the page of 32); keys 8 wide, values padded to 16.
-        assert_eq!(cache.memory_bytes(), 2 * 2 * 3 * 32 * (8 + 16) * 2);
+        assert_eq!(cache.capacity_bytes(), 2 * 2 * 3 * 32 * (8 + 16) * 2);
         for layer in 0..2 {
             for head in 0..3 {
                 assert_eq!(cache.layout().keys(layer, head) % 64, 0);
@@ -428,7 +428,7 @@ mod tests {
             }
         }
         assert_eq!(cache.layout().values(1, 2) + 32 * 16 * 2, cache.page_bytes());
-        assert_eq!(budget.used(MemoryCategory::KvCache), cache.memory_bytes());
+        assert_eq!(budget.used(MemoryCategory::KvCache), cache.capacity_bytes());
     }
 
     #[test]

@@ -147,8 +147,8 @@ impl Batch {
 
     /// Goes on until at least one of `sessions` has a token or another event, or `budget_ns` nanoseconds are spent (`u64::MAX`: no limit;
     /// 0: one work item). The events are in [`events`](Self::events); of a session that ends its turn there is one [`Step::Done`], and no
-    /// event more until something is appended to it, nor of one that failed (appending nothing lets it try again). A cancelled session has its event and goes on with the next step; leave it out of
-    /// that to stop it.
+    /// event more until something is appended to it, nor of one that failed (appending nothing lets it try again). A cancelled session has
+    /// its event and goes on with the next step; leave it out of that to stop it.
     ///
     /// The sessions may be others at each call. A pass in progress begins again where one that takes part in it is missing or was
     /// changed so that its part is worthless.
@@ -293,14 +293,16 @@ impl Batch {
         self.short.clear();
         self.long.clear();
         for index in order(self.turn) {
+            if self.parts.len() + self.short.len() + self.long.len() == most {
+                break;
+            }
             let session = &mut *sessions[index];
             if !session.wants_pass() {
                 continue;
             }
             session.reuse_prefix();
             match session.missing() {
-                1 if self.parts.len() < most => _ = self.add(session, 1),
-                1 => {}
+                1 => _ = self.add(session, 1),
                 _ if self.is_awaited(sessions, index) => {}
                 missing if missing <= short => self.short.push(index),
                 _ => self.long.push(index),
@@ -312,12 +314,11 @@ impl Batch {
         if generating > 0 {
             left = left.min(short);
         }
-        let kept = if self.long.is_empty() { 0 } else { (short / 4).clamp(1, left) };
+        let kept = if self.long.is_empty() { 0 } else { (short / 4).max(1).min(left) };
         left -= kept;
         for number in 0..self.short.len() {
-            let index = self.short[number];
-            if self.parts.len() < most && left > 0 {
-                left -= self.add(&mut sessions[index], left);
+            if left > 0 {
+                left -= self.add(&mut sessions[self.short[number]], left);
             }
         }
         left += kept;
@@ -325,10 +326,9 @@ impl Batch {
             left = left.min(short);
         }
         for number in 0..self.long.len() {
-            let index = self.long[number];
-            if self.parts.len() < most && left > 0 {
-                let share = left / (self.long.len() - number).min(most - self.parts.len());
-                left -= self.add(&mut sessions[index], share.max(1));
+            if left > 0 {
+                let share = left / (self.long.len() - number);
+                left -= self.add(&mut sessions[self.long[number]], share.max(1));
             }
         }
         self.turn = (self.turn + 1) % count.max(1);

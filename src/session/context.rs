@@ -103,11 +103,10 @@ impl Session {
     }
 
     /// Begins to make room in a full context: the first `keep` tokens stay, the oldest of the others go.
-    pub(super) fn begin_shift(&mut self, keep: usize) -> Result<()> {
+    pub(super) fn begin_shift(&mut self, keep: usize) {
         let drop = ((self.cache.len() - keep) / 4).max(1);
         self.epoch += 1;
         self.work = Some(Work::Shift(Shift { keep, drop }, Cursor::default()));
-        Ok(())
     }
 
     /// The keys and values behind the gap have moved forward.

@@ -154,7 +154,7 @@ impl Session {
         let mut indexed = Vec::new();
         indexed.try_reserve_exact(context / PAGE).map_err(|_| Error::out_of_memory(format!("a list of {context} tokens")))?;
         let cancel = CancelHandle(Arc::new(AtomicBool::new(false)));
-        let recorder = runtime.metrics().session(cache.memory_bytes(), arena.bytes());
+        let recorder = runtime.metrics().session(cache.capacity_bytes(), arena.bytes());
         Ok(Self {
             model: model.clone(),
             options: options.clone(),

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use crate::base::Result;
 use crate::base::pool::{Budget, Cursor, Outcome};
+use crate::base::{Error, Result};
 use crate::kernels::ops::{Execution, Shift};
 use crate::metrics::{StepRecord, TokenTiming};
 
@@ -55,7 +55,7 @@ impl Session {
             None => {}
         }
         if self.tokens.is_empty() {
-            return Err(crate::base::Error::invalid_argument("a step without tokens: append a prompt first"));
+            return Err(Error::invalid_argument("a step without tokens: append a prompt first"));
         }
         if self.cache.len() == self.tokens.len() {
             return self.sample(record).map(Due::Event);
@@ -68,7 +68,7 @@ impl Session {
             return Ok(match self.options.context_policy {
                 ContextPolicy::Stop => Due::Event(self.finish(DoneReason::ContextFull, None)),
                 ContextPolicy::Shift { keep } => {
-                    self.begin_shift(keep as usize)?;
+                    self.begin_shift(keep as usize);
                     Due::Shift
                 }
             });

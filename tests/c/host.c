@@ -1,5 +1,6 @@
 /* What a host may bring along: threads, a say in the library's threads, memory. Whatever it does, the bits are the same. */
 #include "check.h"
+#include "golden.h"
 
 static int under(const char *check) {
     const char *now = getenv("LOQUAT_TEST_CHECK");
@@ -13,10 +14,6 @@ static int under(const char *check) {
 /* How often things are done: under Valgrind, which runs one thread at a time, slowly, as seldom as makes sense. */
 #define TIMES(n) (under("Valgrind") ? 1 : (n))
 
-static const uint32_t PROMPT[] = {1, 309, 201, 986, 903, 261, 706, 33, 2, 201, 1, 310, 201};
-static const uint32_t GOLDEN[] = {49, 509, 262, 789, 903, 261, 706, 345, 941, 383, 14, 319};
-#define PROMPT_LENGTH (sizeof PROMPT / sizeof *PROMPT)
-#define GOLDEN_LENGTH (sizeof GOLDEN / sizeof *GOLDEN)
 #define VOCABULARY 2048
 
 static loquat_runtime_options *options_of(uint32_t threads) {

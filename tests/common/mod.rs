@@ -46,6 +46,12 @@ pub fn goldens() -> Vec<Golden> {
         .collect()
 }
 
+/// `count` tokens of text, from prompt number `from` of the goldens on.
+pub fn tokens(from: usize, count: usize) -> Vec<u32> {
+    let prompts: Vec<Vec<u32>> = goldens().into_iter().map(|golden| golden.ids).collect();
+    prompts.iter().cycle().skip(from).flatten().copied().take(count).collect()
+}
+
 /// The floats of a NumPy file (format 1.0, little-endian f32).
 pub fn npy(path: &Path) -> Vec<f32> {
     let bytes = std::fs::read(path).unwrap();
