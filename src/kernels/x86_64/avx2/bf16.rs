@@ -51,7 +51,7 @@ unsafe fn any_subnormal(weights: &[u8]) -> bool {
 unsafe fn tile<const R: usize, const N: usize, const SUBNORMAL: bool>(job: &Job<'_>, row: usize, first: usize) {
     let layout = job.acts.kind.layout(job.k);
     // By the columns that come first.
-    let ahead = (first == 0).then(|| Ahead::new(job));
+    let ahead = (first == 0).then(|| Ahead::of(job, row, R));
     // SAFETY: rows and columns exist; columns are padded to 64 bytes, and of the weights only those inside are read.
     unsafe {
         let (mut w, mut a) = ([std::ptr::null::<u8>(); R], [std::ptr::null::<u8>(); N]);

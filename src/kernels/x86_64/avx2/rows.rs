@@ -30,7 +30,6 @@ pub(super) unsafe fn super_blocks<T: Super, const N: usize>(job: &Job<'_>, first
     assert!(scratch.len() >= super_blocks_scratch(blocks));
     let layout = job.acts.kind.layout(job.k);
     let sums = scratch.as_mut_ptr();
-    let ahead = Ahead::new(job);
     // SAFETY: the scratch holds the three arrays; the columns hold the parts of their layout; rows and outputs exist.
     unsafe {
         let mins = sums.add(N * blocks * 256);
@@ -38,6 +37,7 @@ pub(super) unsafe fn super_blocks<T: Super, const N: usize>(job: &Job<'_>, first
         let columns: [*const u8; N] = std::array::from_fn(|c| job.acts.data.as_ptr().add((first + c) * job.acts.stride));
         for start in (0..job.rows).step_by(8) {
             let rows = (job.rows - start).min(8);
+            let ahead = Ahead::of(job, start, 8);
             let mut block = job.weights.as_ptr().add(start * job.row_bytes);
             for r in 0..rows {
                 for b in 0..blocks {
@@ -132,13 +132,13 @@ pub(super) unsafe fn blocks<T: Block, const N: usize>(job: &Job<'_>, first: usiz
     let layout = job.acts.kind.layout(job.k);
     let groups = blocks.div_ceil(8);
     let sums = scratch.as_mut_ptr();
-    let ahead = Ahead::new(job);
     // SAFETY: the scratch holds the two arrays; the columns hold the parts of their layout; rows and outputs exist.
     unsafe {
         let heads = sums.add(N * groups * 256);
         let columns: [*const u8; N] = std::array::from_fn(|c| job.acts.data.as_ptr().add((first + c) * job.acts.stride));
         for start in (0..job.rows).step_by(8) {
             let rows = (job.rows - start).min(8);
+            let ahead = Ahead::of(job, start, 8);
             let mut block = job.weights.as_ptr().add(start * job.row_bytes);
             for r in 0..rows {
                 for g in 0..groups {

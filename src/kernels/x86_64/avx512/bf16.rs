@@ -117,7 +117,7 @@ unsafe fn either<const INSTRUCTION: bool, const R: usize, const N: usize>(job: &
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
 unsafe fn tile<D: Dot, const R: usize, const N: usize>(job: &Job<'_>, row: usize, first: usize) {
     let layout = job.acts.kind.layout(job.k);
-    let ahead = Ahead::new(job);
+    let ahead = Ahead::of(job, row, R);
     // SAFETY: rows and columns exist; columns are padded to 64 bytes, and of the weights only those inside are read.
     unsafe {
         let (mut w, mut a) = ([std::ptr::null::<u8>(); R], [std::ptr::null::<u8>(); N]);

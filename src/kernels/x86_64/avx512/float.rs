@@ -68,7 +68,7 @@ unsafe fn tile<T: Float, const R: usize, const N: usize>(job: &Job<'_>, row: usi
         let a: [*const f32; N] = std::array::from_fn(|c| job.acts.data.as_ptr().add((first + c) * job.acts.stride).cast());
         let mut acc = [[_mm512_setzero_ps(); N]; R];
         let whole = job.k / 16;
-        let ahead = Ahead::new(job);
+        let ahead = Ahead::of(job, row, R);
         for i in 0..whole {
             // Once per line, by the columns that come first.
             if first == 0 && (i * 16 * T::BYTES).is_multiple_of(64) {

@@ -32,7 +32,6 @@ pub(super) unsafe fn super_blocks<T: Super, const N: usize, const VNNI: bool>(jo
     assert!(scratch.len() >= super_blocks_scratch(blocks));
     let layout = job.acts.kind.layout(job.k);
     let sums = scratch.as_mut_ptr();
-    let ahead = Ahead::new(job);
     // SAFETY: the scratch holds the three arrays; the columns hold the parts of their layout; rows and outputs exist.
     unsafe {
         let mins = sums.add(N * blocks * 1024);
@@ -40,6 +39,7 @@ pub(super) unsafe fn super_blocks<T: Super, const N: usize, const VNNI: bool>(jo
         let columns: [*const u8; N] = std::array::from_fn(|c| job.acts.data.as_ptr().add((first + c) * job.acts.stride));
         for start in (0..job.rows).step_by(16) {
             let rows = (job.rows - start).min(16);
+            let ahead = Ahead::of(job, start, 16);
             let mut block = job.weights.as_ptr().add(start * job.row_bytes);
             for r in 0..rows {
                 for b in 0..blocks {
@@ -109,7 +109,6 @@ pub(super) unsafe fn super_blocks_32<T: Super32, const N: usize, const VNNI: boo
     assert!(scratch.len() >= super_blocks_scratch(blocks));
     let layout = job.acts.kind.layout(job.k);
     let sums = scratch.as_mut_ptr();
-    let ahead = Ahead::new(job);
     // SAFETY: the scratch holds the arrays; the columns hold the parts of their layout; rows and outputs exist.
     unsafe {
         let mins = sums.add(N * blocks * 512);
@@ -122,6 +121,7 @@ pub(super) unsafe fn super_blocks_32<T: Super32, const N: usize, const VNNI: boo
         let columns: [*const u8; N] = std::array::from_fn(|c| job.acts.data.as_ptr().add((first + c) * job.acts.stride));
         for start in (0..job.rows).step_by(16) {
             let rows = (job.rows - start).min(16);
+            let ahead = Ahead::of(job, start, 16);
             let mut row = job.weights.as_ptr().add(start * job.row_bytes);
             for r in 0..rows {
                 // The scales of the whole row first: a load that repeats a part of what was just stored has to wait.
@@ -225,13 +225,13 @@ pub(super) unsafe fn blocks<T: Block, const N: usize, const VNNI: bool>(job: &Jo
     let (whole, left) = (blocks / 16, blocks % 16);
     let groups = blocks.div_ceil(16);
     let sums = scratch.as_mut_ptr();
-    let ahead = Ahead::new(job);
     // SAFETY: the scratch holds the two arrays; the columns hold the parts of their layout; rows and outputs exist.
     unsafe {
         let heads = sums.add(N * groups * 1024);
         let columns: [*const u8; N] = std::array::from_fn(|c| job.acts.data.as_ptr().add((first + c) * job.acts.stride));
         for start in (0..job.rows).step_by(16) {
             let rows = (job.rows - start).min(16);
+            let ahead = Ahead::of(job, start, 16);
             let mut block = job.weights.as_ptr().add(start * job.row_bytes);
             for r in 0..rows {
                 // Column c of group g: `c * groups * 1024` further on.

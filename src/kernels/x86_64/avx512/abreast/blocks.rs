@@ -6,7 +6,7 @@ use super::super::super::super::table::Job;
 use super::super::super::ahead::Ahead;
 use super::super::blocks::{Block, Q40, Q41, Q50, Q51, Q80};
 use super::super::lanes;
-use super::{LEAD, ROWS, Ring, Rows, columns, nibbles, store};
+use super::{ROWS, Ring, Rows, columns, nibbles, store};
 
 /// A type with blocks of 32, 16 rows abreast.
 pub(in super::super) trait AbreastBlock: Block {
@@ -33,7 +33,7 @@ pub(super) unsafe fn products<T: AbreastBlock, const N: usize>(job: &Job<'_>, fi
     unsafe {
         let columns = columns::<N>(job, first);
         for start in (0..job.rows).step_by(ROWS) {
-            let ahead = Ahead::by(LEAD, job, start, ROWS);
+            let ahead = Ahead::of(job, start, ROWS);
             let mut pace = job.weights.as_ptr().add(start * job.row_bytes);
             let mut rows = Rows::new(pace, job.row_bytes);
             let (mut heads, mut fifths) = (Ring::new(), Ring::new());

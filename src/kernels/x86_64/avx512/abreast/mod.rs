@@ -25,8 +25,6 @@ pub(super) use supers::AbreastSuper;
 
 /// Rows of a pass.
 const ROWS: usize = 16;
-/// How many passes before its use memory is asked for weights.
-const LEAD: usize = 2;
 /// Columns of a pass.
 const COLUMNS: usize = 8;
 

@@ -7,7 +7,7 @@ use super::super::super::super::table::Job;
 use super::super::super::ahead::Ahead;
 use super::super::lanes;
 use super::super::supers::{Q2K, Q3K, Q4K, Q5K, Q6K, Super};
-use super::{LEAD, ROWS, Ring, Rows, columns, nibbles, store};
+use super::{ROWS, Ring, Rows, columns, nibbles, store};
 
 /// A type with super-blocks of 256, 16 rows abreast. A group of sub-blocks is what the same bytes hold.
 ///
@@ -48,7 +48,7 @@ pub(super) unsafe fn products<T: AbreastSuper, const N: usize>(job: &Job<'_>, fi
     unsafe {
         let columns = columns::<N>(job, first);
         for start in (0..job.rows).step_by(ROWS) {
-            let ahead = Ahead::by(LEAD, job, start, ROWS);
+            let ahead = Ahead::of(job, start, ROWS);
             let mut pace = job.weights.as_ptr().add(start * job.row_bytes);
             let mut rows = Rows::new(pace, job.row_bytes);
             let mut heads = Ring::new();
