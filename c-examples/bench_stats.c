@@ -307,7 +307,7 @@ static void print_table(const struct setting *setting, const struct plan *plan, 
 
 int main(int argc, char **argv) {
     begin(argc, argv, HELP);
-    struct common common = {NULL, 0, 0};
+    struct common common = {0};
     struct plan plan = {512, 128, 5, 0, 1, UINT64_MAX};
     int json = 0;
     for (int i = 1; i < argc; i++) {

@@ -58,7 +58,7 @@ static int exists(const char *path) {
 
 int main(int argc, char **argv) {
     begin(argc, argv, HELP);
-    struct common common = {NULL, 0, 0};
+    struct common common = {0};
     struct plan plan = {NULL, "One misty morning,", 16, 0};
     for (int i = 1; i < argc; i++) {
         if (common_option(&common, argc, argv, &i)) {

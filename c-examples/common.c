@@ -105,6 +105,7 @@ void begin(int argc, char **argv, const char *help) {
             fputs("  -m MODEL    a GGUF file (default: the demo model)\n"
                   "  -t THREADS  threads that compute (default: one for each core)\n"
                   "  -c CONTEXT  tokens that the context holds (default: the model's)\n"
+                  "  --read      read the model into memory instead of mapping its file: slower to load, faster with few threads\n"
                   "  --help      this text\n",
                   stdout);
             exit(0);
@@ -120,6 +121,8 @@ int common_option(struct common *options, int argc, char **argv, int *at) {
         options->threads = (uint32_t)number_value(argc, argv, at, 1, 1024);
     } else if (strcmp(name, "-c") == 0) {
         options->context = (uint32_t)number_value(argc, argv, at, 1, UINT32_MAX);
+    } else if (strcmp(name, "--read") == 0) {
+        options->read = 1;
     } else {
         return 0;
     }
@@ -223,6 +226,7 @@ loquat_model *open_model(const struct common *options, const loquat_runtime *run
     loquat_model *model = NULL;
     check(loquat_model_options_new(&settings, &error), &error);
     check(loquat_model_options_set_vocab_only(settings, vocab_only, &error), &error);
+    check(loquat_model_options_set_access(settings, options->read ? LOQUAT_ACCESS_READ : LOQUAT_ACCESS_MAP, &error), &error);
     check(loquat_model_load(runtime, path, strlen(path), settings, &model, &error), &error);
     loquat_model_options_free(settings);
     return model;

@@ -122,7 +122,7 @@ static loquat_session *character(const loquat_model *model, const struct common 
 
 int main(int argc, char **argv) {
     begin(argc, argv, HELP);
-    struct common common = {NULL, 0, 0};
+    struct common common = {0};
     struct plan plan = {"One misty morning,", 60, 300, 2, 6, 0};
     for (int i = 1; i < argc; i++) {
         if (common_option(&common, argc, argv, &i)) {

@@ -196,7 +196,7 @@ int main(int argc, char **argv) {
     loquat_error *error = NULL;
     loquat_session_options *options = NULL;
     loquat_session *session = NULL;
-    struct arguments arguments = {{NULL, 0, 0}, NULL, NULL, NULL, NULL, 0, 0, 0};
+    struct arguments arguments = {0};
     check(loquat_session_options_new(&options, &error), &error);
     parse(&arguments, options, argc, argv);
 

@@ -66,7 +66,7 @@ static loquat_runtime *runtime_on(struct heap *heap, const struct common *common
 
 int main(int argc, char **argv) {
     begin(argc, argv, HELP);
-    struct common common = {NULL, 0, 0};
+    struct common common = {0};
     struct heap heap = {0, 0, 0};
     const char *prompt = "One misty morning,";
     uint64_t limit = 0;

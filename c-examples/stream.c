@@ -28,7 +28,7 @@ static void on_interrupt(int number) {
 }
 
 static struct arguments parse(int argc, char **argv) {
-    struct arguments arguments = {{NULL, 0, 0}, NULL, 128, 16, 16};
+    struct arguments arguments = {{0}, NULL, 128, 16, 16};
     for (int i = 1; i < argc; i++) {
         if (common_option(&arguments.common, argc, argv, &i)) {
             continue;

@@ -44,7 +44,7 @@ static void print_text(const loquat_model *model, const uint32_t *ids, size_t co
 
 int main(int argc, char **argv) {
     begin(argc, argv, HELP);
-    struct common common = {NULL, 1, 0};
+    struct common common = {.threads = 1};
     const char *prompt = NULL, *file = NULL, *decode = NULL;
     uint32_t flags = LOQUAT_ADD_SPECIAL | LOQUAT_PARSE_SPECIAL;
     for (int i = 1; i < argc; i++) {

@@ -101,7 +101,7 @@ static uint32_t talk(loquat_batch *batch) {
 
 int main(int argc, char **argv) {
     begin(argc, argv, HELP);
-    struct common common = {NULL, 0, 0};
+    struct common common = {0};
     struct plan plan = {"What do you sell?", 48, 12, 1, 0};
     for (int i = 1; i < argc; i++) {
         if (common_option(&common, argc, argv, &i)) {

@@ -50,12 +50,17 @@ impl Blocks {
         Ok(block)
     }
 
-    /// A block whose contents are not initialised, else as [`zeroed`](Self::zeroed).
+    /// A block that is about to be filled as a whole: its contents are not initialised, and where the system has large pages and gives
+    /// them on request it is asked for them. Else as [`zeroed`](Self::zeroed).
     ///
     /// # Errors
     /// As for [`zeroed`](Self::zeroed).
     pub fn unfilled(&self, layout: Layout) -> Result<NonNull<u8>> {
-        self.block(layout, false)
+        let block = self.block(layout, false)?;
+        if self.0.is_none() {
+            ask_for_large_pages(block, layout.size());
+        }
+        Ok(block)
     }
 
     fn block(&self, layout: Layout, zeroed: bool) -> Result<NonNull<u8>> {
@@ -115,6 +120,24 @@ fn system_block(layout: Layout, zeroed: bool) -> Result<NonNull<u8>> {
         Ok(NonNull::new_unchecked(block))
     }
 }
+
+/// Asks for large pages in a block that nothing was written to. A wish: where it is not granted nothing else changes.
+///
+/// Weights that were read into 4 KiB pages cost a translation every 4 KiB of a stream, a fifth of the time of a decoding thread (Zen 4, in a
+/// virtual machine); in large pages one thread reads Q4_K at 29 to 31 GB/s instead of 24 to 26.
+#[cfg(target_os = "linux")]
+fn ask_for_large_pages(block: NonNull<u8>, len: usize) {
+    const LARGE: usize = 2 << 20;
+    let skipped = block.as_ptr().align_offset(LARGE);
+    let whole = len.saturating_sub(skipped) / LARGE * LARGE;
+    if whole > 0 {
+        // SAFETY: the pages are inside the block, which nobody else uses; the advice leaves what is in them as it is.
+        unsafe { libc::madvise(block.as_ptr().add(skipped).cast(), whole, libc::MADV_HUGEPAGE) };
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn ask_for_large_pages(_block: NonNull<u8>, _len: usize) {}
 
 /// # Safety
 /// `block` came from [`system_block`] with this layout, and is not used any more.
