@@ -375,7 +375,7 @@ typedef void (*loquat_dealloc_fn)(void *user_data, void *block, size_t size, siz
  * body that is called when the step is over returns at once, so `parallel_for` may also return without waiting, as a queue of jobs does:
  * the thread that steps works meanwhile, and bodies come when they come. Do that where your threads may be busy for long: a `parallel_for`
  * that waits for its last body to begin makes the step wait, whatever its budget. But each call of a body must have returned before
- * the session that was stepped is freed.
+ * the session or batch that was stepped is freed.
  *
  * `parallel_for` must not call the library for the session that is stepped (LOQUAT_BUSY), throw an exception or jump out. Bodies throw
  * nothing; an internal error in one is the step's LOQUAT_INTERNAL. A body needs 64 KiB of stack, and computes in the standard
@@ -643,6 +643,12 @@ typedef struct loquat_job_progress {
     uint32_t reserved;
     /** What is being done, in one word of English: for a model "file", "metadata", "tokenizer", "weights". Static, ends with NUL. */
     const char *stage;
+    /**
+     * Where the job was given up or has failed: bytes of private memory that it had written and has not given back yet, as of the last poll. Polls
+     * give them back, each for its budget; loquat_job_free gives back at once what is left, which takes the system some tens of milliseconds for
+     * each gigabyte. Else 0.
+     */
+    uint64_t held_bytes;
 } loquat_job_progress;
 
 /**
@@ -679,9 +685,11 @@ loquat_status loquat_model_load_buffer_start(const loquat_runtime *runtime,
  * the end. It may take longer where the system has to bring a page of a file from the disk.
  *
  * LOQUAT_PENDING: there is work left, poll again. LOQUAT_DONE: the result is there. LOQUAT_CANCELLED: the job was given up, because it was
- * cancelled or its deadline has passed (loquat_job_get_progress tells); everything that it held is given back, which takes the system some tens of
- * milliseconds for each gigabyte that was read into private memory. An error: the work failed, with the
- * statuses of the call that does the same at once. Where the job has ended, a poll says again how.
+ * cancelled or its deadline has passed (loquat_job_get_progress tells). An error: the work failed, with the statuses of the call that does the same
+ * at once. Where the job has ended, a poll says again how.
+ *
+ * What a job that was given up held is given back, but for a file that it had read into private memory: giving back a gigabyte takes the
+ * system tens of milliseconds. That is the work of further polls, as long as loquat_job_progress has held_bytes above 0, or of loquat_job_free.
  */
 LOQUAT_MUST_USE
 loquat_status loquat_job_poll(loquat_job *job,
@@ -721,7 +729,10 @@ loquat_status loquat_job_take_model(loquat_job *job,
                                     loquat_model **model,
                                     loquat_error **error);
 
-/** Frees a job: the work in progress is given up, a result that was not taken is dropped. NULL is fine. */
+/**
+ * Frees a job: the work in progress is given up, a result that was not taken is dropped, and all that is left of them is given back at once
+ * (see loquat_job_poll for what that may take). NULL is fine.
+ */
 void loquat_job_free(loquat_job *job);
 
 /* ===========================================================================

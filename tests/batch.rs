@@ -330,3 +330,34 @@ fn options_and_strangers_are_refused() {
     assert_eq!(batch.step(&mut [&mut keeps_all], 0).unwrap_err().kind(), ErrorKind::InvalidArgument);
     assert_eq!(batch.step::<&mut Session>(&mut [], u64::MAX).unwrap(), BatchStep::Idle);
 }
+
+/// Sampling takes time: with a budget that is spent, one session has its token, and the others theirs with the next steps.
+#[test]
+fn a_step_whose_budget_is_spent_samples_for_one_session() {
+    let model = load(1, None);
+    let options = SessionOptions { context: 100, max_tokens: Some(6), ignore_eog: true, ..Default::default() };
+    let mut batch = Batch::new(&model, BatchOptions::default()).unwrap();
+    let mut sessions: Vec<_> = (0..4).map(|_| Box::new(Session::new(&model, &options).unwrap())).collect();
+    sessions.iter_mut().enumerate().for_each(|(i, session)| session.append(&tokens(i, 5)).unwrap());
+    let (mut ids, mut over) = (vec![vec![]; 4], 0);
+    while over < 4 {
+        match batch.step(&mut sessions, 1).unwrap() {
+            BatchStep::Events => {
+                assert_eq!(batch.events().len(), 1);
+                match &batch.events()[0].result {
+                    Ok(Step::Token { id }) => ids[batch.events()[0].session].push(*id),
+                    Ok(Step::Done { .. }) => over += 1,
+                    other => panic!("{other:?}"),
+                }
+            }
+            BatchStep::Pending => {}
+            BatchStep::Idle => panic!("sessions have something to do"),
+        }
+    }
+    for (i, ids) in ids.iter().enumerate() {
+        let mut alone = Session::new(&model, &options).unwrap();
+        alone.append(&tokens(i, 5)).unwrap();
+        let expected: Vec<_> = (0..6).map(|_| alone.step(u64::MAX).unwrap()).collect();
+        assert_eq!(ids.iter().map(|&id| Step::Token { id }).collect::<Vec<_>>(), expected);
+    }
+}

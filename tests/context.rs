@@ -233,11 +233,35 @@ fn a_state_that_does_not_fit_is_refused_and_changes_nothing() {
     assert_eq!(refused(&model, &options, &newer).0, ErrorKind::Unsupported);
 }
 
+/// A context that shifts takes more tokens than it has room for beside those that it holds; they wait to be computed, also in a state.
+#[test]
+fn a_shifting_session_is_restored_with_all_that_waits() {
+    let model = load(2, "emberfield-3m-q8_0.gguf");
+    let context_policy = ContextPolicy::Shift { keep: 10 };
+    let options = SessionOptions { context: 64, context_policy, max_tokens: Some(40), ignore_eog: true, ..Default::default() };
+    let mut session = Session::new(&model, &options).unwrap();
+    session.append(&tokens(0, 30)).unwrap();
+    while session.position() < 60 {
+        session.step(u64::MAX).unwrap();
+    }
+    session.append(&tokens(0, 50)).unwrap();
+    assert!(session.tokens().len() > 100);
+    let mut state = vec![];
+    session.save(&mut state).unwrap();
+    let mut restored = Session::new(&model, &options).unwrap();
+    restored.restore(&state).unwrap();
+    assert_eq!(rest(&mut restored), rest(&mut session));
+    // One that does not shift has no place for them.
+    let stops = SessionOptions { context_policy: ContextPolicy::Stop, ..options };
+    assert_eq!(Session::new(&model, &stops).unwrap().restore(&state).unwrap_err().kind(), ErrorKind::ContextFull);
+}
+
 /// A state whose checksum is right and whose contents are not: a clear error or a session that can be stepped, never a panic.
 #[test]
 fn hostile_states_are_survived() {
     let model = load(1, "emberfield-3m-q8_0.gguf");
-    let options = SessionOptions { max_tokens: Some(3), ..options(KvType::F16, chain(1)) };
+    // No limit on tokens, so that a count of them that is almost full is gone on from.
+    let options = SessionOptions { max_tokens: None, ..options(KvType::F16, chain(1)) };
     let mut session = Session::new(&model, &options).unwrap();
     session.append(&tokens(0, 3)).unwrap();
     session.step(u64::MAX).unwrap();
@@ -270,6 +294,23 @@ fn hostile_states_are_survived() {
     }
     assert!(accepted > 0);
     // An optional section is skipped, an unknown one refused, the same one twice refused.
+    let turn = state.windows(4).position(|tag| tag == b"TURN").unwrap() + 12;
+    let with_turn = |numbers: [u32; 3]| {
+        let mut hostile = state.clone();
+        for (number, value) in numbers.iter().enumerate() {
+            hostile[turn + 4 * number..][..4].copy_from_slice(&value.to_le_bytes());
+        }
+        hashed(hostile)
+    };
+    session.restore(&with_turn([u32::MAX, 0, 0])).unwrap();
+    for _ in 0..3 {
+        assert!(matches!(session.step(u64::MAX).unwrap(), Step::Token { .. }));
+    }
+    let vocab_size = model.vocab_size().unwrap() as u32;
+    session.restore(&with_turn([1, 1, vocab_size])).unwrap();
+    assert!(matches!(session.step(u64::MAX).unwrap(), Step::Done { token: Some(token), .. } if token == vocab_size - 1));
+    let outside = session.restore(&with_turn([1, 1, vocab_size + 1])).unwrap_err();
+    assert_eq!((outside.kind(), outside.message()), (ErrorKind::InvalidFile, "saved session: has a last token outside the vocabulary"));
     let section = |tag: &[u8; 4]| {
         let mut longer = state[..state.len() - 8].to_vec();
         longer.extend_from_slice(tag);

@@ -1,19 +1,26 @@
 //! What a host may rely on while a session steps: no allocation, no thread left behind, no effect of neighbours. One test at a time,
-//! since they count for the whole process.
+//! since some of them count for the whole process. Allocations are counted on the threads that step alone: the test's own, the workers of
+//! its runtime, and the thread of a session in the background; those of the harness do as they like.
 
 mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::Mutex;
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use common::{demo, goldens};
+use loquat::base::pool::ThreadHooks;
 use loquat::model::{LoadOptions, Model};
 use loquat::runtime::{Runtime, RuntimeOptions, Threads};
 use loquat::sampling::SamplerConfig;
-use loquat::session::{Background, Happening, Session, SessionOptions, Step};
+use loquat::session::{Background, Batch, BatchOptions, BatchStep, ContextPolicy, Happening, KvType, Session, SessionOptions, Step};
 
+/// On threads that are watched.
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+thread_local! {
+    static WATCHED: Cell<bool> = const { Cell::new(false) };
+}
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 struct Counting;
@@ -21,7 +28,9 @@ struct Counting;
 // SAFETY: every call is passed on to System.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        if WATCHED.get() {
+            ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        }
         // SAFETY: the caller keeps the contract.
         unsafe { System.alloc(layout) }
     }
@@ -34,8 +43,19 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
+/// Allocations while `work` runs, on this thread and all workers.
+fn allocations(work: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    WATCHED.set(true);
+    work();
+    WATCHED.set(false);
+    ALLOCATIONS.load(Ordering::Relaxed) - before
+}
+
+/// A model on a runtime whose workers are watched.
 fn model(threads: usize, file: &str) -> Model {
-    let runtime = Runtime::new(RuntimeOptions { threads: Threads::Count(threads), ..Default::default() }).unwrap();
+    let hooks = ThreadHooks { start: Some(Arc::new(|_| WATCHED.set(true))), end: None };
+    let runtime = Runtime::new(RuntimeOptions { threads: Threads::Count(threads), thread_hooks: hooks, ..Default::default() }).unwrap();
     Model::load(&runtime, &demo(file), LoadOptions::default()).unwrap()
 }
 
@@ -48,17 +68,6 @@ fn workers() -> Vec<char> {
     stats.filter(|stat| stat.contains("(loquat-")).filter_map(|stat| stat.rsplit_once(") ")?.1.chars().next()).collect()
 }
 
-/// Waits for `count` workers to have started and found nothing to do. The system may start a thread late, and a thread that starts
-/// allocates its name.
-fn wait_for_parked_workers(count: usize) {
-    #[cfg(target_os = "linux")]
-    while workers().iter().filter(|state| **state == 'S').count() < count {
-        std::thread::yield_now();
-    }
-    #[cfg(not(target_os = "linux"))]
-    std::thread::sleep(std::time::Duration::from_millis(20 * count as u64));
-}
-
 #[test]
 fn a_steady_step_allocates_nothing() {
     let _alone = ONE_AT_A_TIME.lock().unwrap();
@@ -66,42 +75,91 @@ fn a_steady_step_allocates_nothing() {
     for file in ["emberfield-3m-q8_0.gguf", "emberfield-3m-q4_k_m.gguf", "emberfield-3m-f32.gguf"] {
         for sampler in [SamplerConfig::greedy(), chain.clone()] {
             let model = model(2, file);
-            wait_for_parked_workers(1);
             let options = SessionOptions { sampler, ignore_eog: true, stop: vec![b"never this".to_vec()], ..Default::default() };
             let mut session = Session::new(&model, &options).unwrap();
             session.append(&goldens()[0].ids).unwrap();
             for _ in 0..8 {
                 session.step(u64::MAX).unwrap();
             }
-            let before = ALLOCATIONS.load(Ordering::Relaxed);
-            for _ in 0..200 {
-                assert!(matches!(session.step(u64::MAX).unwrap(), Step::Token { .. }));
-                assert!(!session.text().is_empty() || session.position() > 0);
-            }
-            for _ in 0..200 {
-                session.step(20_000).unwrap();
-            }
-            assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0, "{file}");
+            let allocated = allocations(|| {
+                for _ in 0..200 {
+                    assert!(matches!(session.step(u64::MAX).unwrap(), Step::Token { .. }));
+                    assert!(!session.text().is_empty() || session.position() > 0);
+                }
+                for _ in 0..200 {
+                    session.step(20_000).unwrap();
+                }
+            });
+            assert_eq!(allocated, 0, "{file}");
         }
     }
+}
+
+/// From its first step on: the shifts come one after the other, at once and in slices.
+#[test]
+fn a_shifting_session_allocates_nothing() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap();
+    let model = model(2, "emberfield-3m-q8_0.gguf");
+    for kv_type in [KvType::F16, KvType::Q8_0] {
+        let context_policy = ContextPolicy::Shift { keep: 10 };
+        let options = SessionOptions { context: 64, context_policy, kv_type, ignore_eog: true, ..Default::default() };
+        let mut session = Session::new(&model, &options).unwrap();
+        session.append(&goldens()[0].ids).unwrap();
+        let (mut tokens, mut shifts, mut before) = (0, 0, 0);
+        let allocated = allocations(|| {
+            while tokens < 300 {
+                let budget = if tokens < 150 { u64::MAX } else { 20_000 };
+                tokens += u32::from(matches!(session.step(budget).unwrap(), Step::Token { .. }));
+                shifts += u32::from(session.tokens().len() < before);
+                before = session.tokens().len();
+            }
+        });
+        assert!(shifts > 10, "{shifts} shifts");
+        assert_eq!(allocated, 0, "{kv_type:?}");
+    }
+}
+
+#[test]
+fn a_steady_step_of_a_batch_allocates_nothing() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap();
+    let model = model(2, "emberfield-3m-q8_0.gguf");
+    let options = SessionOptions { ignore_eog: true, batch: 32, ..Default::default() };
+    let mut batch = Batch::new(&model, BatchOptions::default()).unwrap();
+    let mut sessions: Vec<_> = (0..5).map(|_| Box::new(Session::new(&model, &options).unwrap())).collect();
+    sessions.iter_mut().enumerate().for_each(|(number, session)| session.append(&goldens()[number].ids).unwrap());
+    let mut tokens = 0;
+    let mut generate = |batch: &mut Batch, most: u32, budget: u64| {
+        while tokens < most {
+            if batch.step(&mut sessions, budget).unwrap() == BatchStep::Events {
+                tokens += batch.events().len() as u32;
+            }
+        }
+    };
+    generate(&mut batch, 40, u64::MAX);
+    let allocated = allocations(|| {
+        generate(&mut batch, 500, u64::MAX);
+        generate(&mut batch, 800, 20_000);
+    });
+    assert_eq!(allocated, 0);
 }
 
 #[test]
 fn a_steady_turn_in_the_background_allocates_nothing() {
     let _alone = ONE_AT_A_TIME.lock().unwrap();
     let model = model(2, "emberfield-3m-q8_0.gguf");
-    wait_for_parked_workers(1);
     let mut session = Session::new(&model, &SessionOptions { ignore_eog: true, ..Default::default() }).unwrap();
     session.append(&goldens()[0].ids).unwrap();
-    let mut background = Background::start(session, 4, || {}).unwrap();
+    // The thread is watched from its first event on.
+    let mut background = Background::start(session, 4, || WATCHED.set(true)).unwrap();
     for _ in 0..8 {
         background.pop(u64::MAX).unwrap();
     }
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
-    for _ in 0..200 {
-        assert!(matches!(background.pop(u64::MAX).unwrap().what, Happening::Token { .. }));
-    }
-    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0);
+    let allocated = allocations(|| {
+        for _ in 0..200 {
+            assert!(matches!(background.pop(u64::MAX).unwrap().what, Happening::Token { .. }));
+        }
+    });
+    assert_eq!(allocated, 0);
 }
 
 #[cfg(target_os = "linux")]
@@ -184,7 +242,10 @@ fn an_idle_runtime_uses_no_processor_time() {
             session.step(20_000).unwrap();
         }
     }
-    wait_for_parked_workers(7);
+    // The system may start a thread late.
+    while workers().iter().filter(|state| **state == 'S').count() < 7 {
+        std::thread::yield_now();
+    }
     let second = || {
         let before = processor_time();
         std::thread::sleep(std::time::Duration::from_secs(1));

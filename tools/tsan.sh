@@ -1,5 +1,9 @@
 #!/usr/bin/env bash
-# The concurrent parts under ThreadSanitizer: the pool's own tests and tests/threads.rs, with every access of this crate watched.
+# The concurrent parts under ThreadSanitizer: the tests of the base (pool, locks, jobs) and tests/threads.rs, with every access of this crate
+# watched.
+#
+#   tools/tsan.sh               as a part of the checks of a change: some seconds for each test
+#   tools/tsan.sh SECONDS       the stress of tests/threads.rs for so long (180: three minutes)
 #
 # Works with any toolchain that has the sanitizer's run time (x86-64 and AArch64 Linux); RUSTC_BOOTSTRAP lets a stable compiler take the option. The
 # standard library is not built for the sanitizer. So the library uses locks that it sees through (src/base/sync/watched.rs), the tests run
@@ -16,4 +20,9 @@ export RUSTC_BOOTSTRAP=1
 export RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer --cfg loquat_watched"
 export TSAN_OPTIONS="suppressions=$PWD/tools/tsan.supp halt_on_error=1 second_deadlock_stack=1"
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/tsan
-cargo test --quiet --target "$host" --lib --test threads -- --test-threads=1 base:: eight_threads one_user
+if [ $# -gt 0 ]; then
+  export LOQUAT_THREADS_SECONDS=$1
+  cargo test --target "$host" --test threads -- --test-threads=1 --nocapture
+else
+  cargo test --quiet --target "$host" --lib --test threads -- --test-threads=1 base:: eight_threads one_user any_order
+fi

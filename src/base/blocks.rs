@@ -37,6 +37,11 @@ impl Blocks {
         Self(source)
     }
 
+    /// Whether blocks are those of the process's allocator.
+    pub fn are_the_systems(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// A block of zeros. The layout's size is above 0.
     ///
     /// # Errors

@@ -3,15 +3,21 @@
 //! No thread is started: the thread that polls does the work. What a job can be made of is any future whose pauses are those of a
 //! [`Pace`]; loading a model is the first, and work that uses the runtime's threads within a slice (quantising, measuring) fits as
 //! well, since a slice may itself hand the time that is left on ([`Pace::budget_ns`]).
+//!
+//! Work that is given up ends at once; large memory that it had written is left with the job, which gives it back in the polls that follow, or
+//! with its own end.
 
 #![forbid(unsafe_code)]
 
 use std::ffi::CStr;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use super::error::{Error, Result};
+use super::memory::Remains;
 use super::pace::{Pace, Stage, poll_once};
 
 /// How a job stands.
@@ -39,6 +45,8 @@ enum Inside<T> {
 pub struct Job<T> {
     inside: Inside<T>,
     pace: Pace,
+    /// What the work has left; gone once there is a result, whose memory is its own. After `inside`, which leaves something where it is dropped.
+    remains: Option<Arc<Remains>>,
 }
 
 /// Watches a job and may end it. Cheap to clone; any thread, at any time, also after the job is gone.
@@ -65,21 +73,23 @@ impl JobWatch {
 impl<T> Job<T> {
     /// A job of the work that `begin` makes, in these stages. Nothing is done yet.
     pub fn new<F: Future<Output = Result<T>> + Send + 'static>(stages: &'static [Stage], begin: impl FnOnce(Pace) -> F) -> Self {
-        let pace = Pace::new(stages);
-        Self { inside: Inside::Working(Box::pin(begin(pace.clone()))), pace }
+        let remains = Arc::new(Remains::default());
+        let pace = Pace::with_remains(stages, Arc::downgrade(&remains));
+        Self { inside: Inside::Working(Box::pin(begin(pace.clone()))), pace, remains: Some(remains) }
     }
 
     /// Works for about `budget_ns` nanoseconds on the calling thread: 0 does one piece, `u64::MAX` goes on to the end. Where the job
-    /// has ended, this says again how.
+    /// has ended, this says again how, and uses the time to give back what [`held_bytes`](Self::held_bytes) counts.
     ///
     /// # Errors
     /// What the work failed with.
     pub fn poll(&mut self, budget_ns: u64) -> Result<JobState> {
         if let Some(state) = self.given_up() {
             self.inside = Inside::GivenUp(state);
-        }
-        if matches!(self.inside, Inside::Working(_)) {
+        } else if matches!(self.inside, Inside::Working(_)) {
             self.work(budget_ns);
+        } else {
+            self.give_back(budget_ns);
         }
         match &self.inside {
             Inside::Working(_) => Ok(JobState::Running),
@@ -99,9 +109,23 @@ impl<T> Job<T> {
             Poll::Ready(Err(error)) => Inside::Failed(error),
             Poll::Pending => Inside::Working(work),
         };
-        if let Some(state) = self.given_up() {
-            self.inside = Inside::GivenUp(state);
+        match self.given_up() {
+            Some(state) => self.inside = Inside::GivenUp(state),
+            None if matches!(self.inside, Inside::Finished(_)) => self.remains = None,
+            None => {}
         }
+    }
+
+    /// Gives back what the work has left, for so long.
+    fn give_back(&self, budget_ns: u64) {
+        let end = Instant::now().checked_add(Duration::from_nanos(budget_ns));
+        let Some(remains) = &self.remains else { return };
+        while remains.give_back() && end.is_none_or(|end| Instant::now() < end) {}
+    }
+
+    /// Bytes of private memory that a job which was given up or has failed has yet to give back: polls do that, or the drop at once.
+    pub fn held_bytes(&self) -> u64 {
+        self.remains.as_ref().map_or(0, |remains| remains.bytes())
     }
 
     /// The result.

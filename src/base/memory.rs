@@ -5,6 +5,7 @@
 //! [`AlignedBuf`] come from the host's allocator where it gave one.
 
 mod filling;
+mod remains;
 
 use std::alloc::Layout;
 use std::ops::{Deref, DerefMut};
@@ -17,6 +18,7 @@ use super::error::{Error, Result};
 use super::sync::Mutex;
 
 pub use filling::Filling;
+pub use remains::{Leaving, Remains};
 
 /// Alignment of every [`AlignedBuf`], in bytes: one cache line, one AVX-512 register.
 pub const ALIGNMENT: usize = 64;
@@ -169,14 +171,21 @@ impl Reservation {
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
+
+    /// Gives `bytes` of them back.
+    fn shrink(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        self.budget.by_category[self.category as usize].fetch_sub(bytes, Ordering::Relaxed);
+        if self.category != MemoryCategory::WeightsMapped {
+            self.budget.private.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.budget.by_category[self.category as usize].fetch_sub(self.bytes, Ordering::Relaxed);
-        if self.category != MemoryCategory::WeightsMapped {
-            self.budget.private.fetch_sub(self.bytes, Ordering::Relaxed);
-        }
+        self.shrink(self.bytes);
     }
 }
 

@@ -11,10 +11,12 @@
 use std::ffi::CStr;
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
+
+use super::memory::Remains;
 
 /// Costs that are let pass before the clock is read: some microseconds.
 const PIECE: u64 = 4096;
@@ -45,6 +47,7 @@ struct Shared {
     /// Of the present stage, in units of its own.
     done: AtomicU64,
     total: AtomicU64,
+    remains: Weak<Remains>,
 }
 
 /// The time that work may take and the progress that it makes. Clones share both; all methods are thread-safe, but only the thread
@@ -55,6 +58,11 @@ pub struct Pace(Arc<Shared>);
 impl Pace {
     /// For work of these stages, which follow each other in this order. It may run without a pause until a slice is begun.
     pub fn new(stages: &'static [Stage]) -> Self {
+        Self::with_remains(stages, Weak::new())
+    }
+
+    /// The same for work that leaves its large memory to `remains`.
+    pub(super) fn with_remains(stages: &'static [Stage], remains: Weak<Remains>) -> Self {
         Self(Arc::new(Shared {
             epoch: Instant::now(),
             slice_end: AtomicU64::new(NEVER),
@@ -65,12 +73,18 @@ impl Pace {
             stage: AtomicU32::new(0),
             done: AtomicU64::new(0),
             total: AtomicU64::new(0),
+            remains,
         }))
     }
 
     /// For work that is to be done [`at_once`].
     pub fn unhurried() -> Self {
         Self::new(&[])
+    }
+
+    /// Where large memory is to be left that is no longer needed once the work is given up.
+    pub fn remains(&self) -> &Weak<Remains> {
+        &self.0.remains
     }
 
     /// Begins stage number `stage`.

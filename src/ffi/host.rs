@@ -55,7 +55,7 @@ pub type loquat_dealloc_fn = Option<unsafe extern "C" fn(user_data: *mut c_void,
 /// body that is called when the step is over returns at once, so `parallel_for` may also return without waiting, as a queue of jobs does:
 /// the thread that steps works meanwhile, and bodies come when they come. Do that where your threads may be busy for long: a `parallel_for`
 /// that waits for its last body to begin makes the step wait, whatever its budget. But each call of a body must have returned before
-/// the session that was stepped is freed.
+/// the session or batch that was stepped is freed.
 ///
 /// `parallel_for` must not call the library for the session that is stepped (LOQUAT_BUSY), throw an exception or jump out. Bodies throw
 /// nothing; an internal error in one is the step's LOQUAT_INTERNAL. A body needs 64 KiB of stack, and computes in the standard

@@ -5,7 +5,7 @@
 
 use std::ffi::{c_char, c_void};
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::base::{Error, Job, JobState, JobWatch};
 use crate::model::Model;
@@ -38,6 +38,13 @@ impl Work {
         }
     }
 
+    fn held_bytes(&self) -> u64 {
+        match self {
+            Self::Model(job) => job.held_bytes(),
+            Self::Estimate(estimate) => estimate.job.held_bytes(),
+        }
+    }
+
     fn watch(&self) -> JobWatch {
         match self {
             Self::Model(job) => job.watch(),
@@ -55,6 +62,7 @@ pub(super) fn makes_no(what: &str) -> Failure {
 pub(super) struct Watched {
     watch: JobWatch,
     state: AtomicU32,
+    held_bytes: AtomicU64,
 }
 
 impl Opaque for loquat_job {
@@ -90,6 +98,10 @@ pub struct loquat_job_progress {
     pub reserved: u32,
     /// What is being done, in one word of English: for a model "file", "metadata", "tokenizer", "weights". Static, ends with NUL.
     pub stage: *const c_char,
+    /// Where the job was given up or has failed: bytes of private memory that it had written and has not given back yet, as of the last poll. Polls
+    /// give them back, each for its budget; loquat_job_free gives back at once what is left, which takes the system some tens of milliseconds for
+    /// each gigabyte. Else 0.
+    pub held_bytes: u64,
 }
 
 // SAFETY: repr(C), struct_size first.
@@ -99,7 +111,7 @@ unsafe impl Versioned for loquat_job_progress {
 
 /// What stands behind a new job.
 pub(super) fn started(work: Work) -> (Work, Watched) {
-    let watched = Watched { watch: work.watch(), state: AtomicU32::new(LOQUAT_JOB_RUNNING) };
+    let watched = Watched { watch: work.watch(), state: AtomicU32::new(LOQUAT_JOB_RUNNING), held_bytes: AtomicU64::new(0) };
     (work, watched)
 }
 
@@ -160,16 +172,18 @@ pub unsafe extern "C" fn loquat_model_load_buffer_start(
 /// the end. It may take longer where the system has to bring a page of a file from the disk.
 ///
 /// LOQUAT_PENDING: there is work left, poll again. LOQUAT_DONE: the result is there. LOQUAT_CANCELLED: the job was given up, because it was
-/// cancelled or its deadline has passed (loquat_job_get_progress tells); everything that it held is given back, which takes the system some tens of
-/// milliseconds for each gigabyte that was read into private memory. An error: the work failed, with the
-/// statuses of the call that does the same at once. Where the job has ended, a poll says again how.
+/// cancelled or its deadline has passed (loquat_job_get_progress tells). An error: the work failed, with the statuses of the call that does the same
+/// at once. Where the job has ended, a poll says again how.
+///
+/// What a job that was given up held is given back, but for a file that it had read into private memory: giving back a gigabyte takes the
+/// system tens of milliseconds. That is the work of further polls, as long as loquat_job_progress has held_bytes above 0, or of loquat_job_free.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn loquat_job_poll(job: *mut loquat_job, budget_ns: u64, error: *mut *mut loquat_error) -> loquat_status {
     // SAFETY: as above.
     unsafe {
         call(error, || {
-            let state = &handle::side(job)?.state;
+            let side = handle::side(job)?;
             let mut work = handle::exclusive(job)?;
             let polled = work.poll(budget_ns);
             let (number, outcome): (u32, Outcome) = match polled {
@@ -179,7 +193,8 @@ pub unsafe extern "C" fn loquat_job_poll(job: *mut loquat_job, budget_ns: u64, e
                 Ok(JobState::Expired) => (LOQUAT_JOB_EXPIRED, Ok(LOQUAT_CANCELLED)),
                 Err(error) => (LOQUAT_JOB_FAILED, Err(Failure::from(error))),
             };
-            state.store(number, Ordering::Relaxed);
+            side.state.store(number, Ordering::Relaxed);
+            side.held_bytes.store(work.held_bytes(), Ordering::Relaxed);
             outcome
         })
     }
@@ -201,7 +216,8 @@ pub unsafe extern "C" fn loquat_job_get_progress(
             let state = watched.state.load(Ordering::Relaxed);
             let (progress, stage) = watched.watch.progress();
             let progress = if state == LOQUAT_JOB_FINISHED { 1.0 } else { progress };
-            out.set(loquat_job_progress { struct_size: 0, state, progress, reserved: 0, stage: stage.as_ptr() });
+            let held_bytes = watched.held_bytes.load(Ordering::Relaxed);
+            out.set(loquat_job_progress { struct_size: 0, state, progress, reserved: 0, stage: stage.as_ptr(), held_bytes });
             Ok(LOQUAT_OK)
         })
     }
@@ -259,7 +275,8 @@ pub unsafe extern "C" fn loquat_job_take_model(
     }
 }
 
-/// Frees a job: the work in progress is given up, a result that was not taken is dropped. NULL is fine.
+/// Frees a job: the work in progress is given up, a result that was not taken is dropped, and all that is left of them is given back at once
+/// (see loquat_job_poll for what that may take). NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn loquat_job_free(job: *mut loquat_job) {
     // SAFETY: as above.

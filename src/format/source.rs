@@ -8,8 +8,8 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::base::memory::Filling;
-use crate::base::{AlignedBuf, Error, MemoryBudget, MemoryCategory, Pace, Reservation, Result, SharedBytes, at_once};
+use crate::base::memory::{Filling, Leaving};
+use crate::base::{Error, MemoryBudget, MemoryCategory, Pace, Reservation, Result, SharedBytes, at_once};
 
 /// How a file is brought into memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -98,8 +98,8 @@ fn map(file: &File, len: usize, budget: &Arc<MemoryBudget>) -> std::io::Result<S
     Ok(SharedBytes::new(Arc::new(Mapped { map, _reservation: reservation })))
 }
 
-/// A private copy; its [`AlignedBuf`] holds the place in the budget.
-struct Private(AlignedBuf<u8>);
+/// A private copy, which holds its place in the budget.
+struct Private(Leaving);
 
 impl AsRef<[u8]> for Private {
     fn as_ref(&self) -> &[u8] {
@@ -111,7 +111,7 @@ impl AsRef<[u8]> for Private {
 const READ: usize = 1 << 18;
 
 async fn read(mut file: File, len: usize, budget: &Arc<MemoryBudget>, pace: &Pace) -> Result<SharedBytes> {
-    let mut filling = Filling::new(budget, MemoryCategory::WeightsPrivate, len)?;
+    let mut filling = Filling::new(budget, MemoryCategory::WeightsPrivate, len, pace.remains())?;
     pace.expect(len as u64);
     loop {
         let part = filling.next(READ);

@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use crate::base::pool::{Budget, Cursor, Lane, Outcome};
-use crate::base::{Error, Result};
+use crate::base::{Error, ErrorKind, Result};
 use crate::kernels::ops::{Arena, Execution, Pass};
 use crate::metrics::StepRecord;
 use crate::model::Model;
@@ -189,7 +189,7 @@ impl Batch {
                     }
                 }
             }
-            if matches!(budget, Budget::Until(time) if Instant::now() >= time) && self.parts.is_empty() {
+            if is_spent(budget) && self.parts.is_empty() {
                 // Sampling takes time too: the next step begins with it.
                 return Ok(BatchStep::Pending);
             }
@@ -267,6 +267,10 @@ impl Batch {
             };
             session.record(&result, record);
             self.events.push(BatchEvent { session: index, result });
+            if is_spent(budget) {
+                // Sampling takes time too: the others come with the next step.
+                break;
+            }
         }
         Ok(waiting)
     }
@@ -407,7 +411,12 @@ impl Batch {
                 self.events.push(BatchEvent { session: index, result });
             }
         }
-        if self.events.is_empty() { Err(error) } else { Ok(Run::Refused) }
+        match error.kind() {
+            _ if !self.events.is_empty() => Ok(Run::Refused),
+            // There is memory again: somebody else has given some back in between.
+            ErrorKind::OutOfMemory => Ok(Run::Abandoned),
+            _ => Err(error),
+        }
     }
 
     /// The pass has ended: every session takes its results.
@@ -438,6 +447,10 @@ impl Batch {
         }
         self.parts.clear();
     }
+}
+
+fn is_spent(budget: Budget) -> bool {
+    matches!(budget, Budget::Until(time) if Instant::now() >= time)
 }
 
 impl Session {

@@ -4,7 +4,6 @@ use crate::base::pool::{Budget, Cursor};
 use crate::base::{Error, ErrorKind, Result};
 use crate::kernels::kv::PAGE;
 use crate::kernels::kv::prefix::PrefixId;
-use crate::kernels::ops::Shift;
 use crate::metrics::StepRecord;
 
 use super::conversation::{Session, with_room};
@@ -102,16 +101,16 @@ impl Session {
         Ok(fork)
     }
 
-    /// Begins to make room in a full context: the first `keep` tokens stay, the oldest of the others go.
-    pub(super) fn begin_shift(&mut self, keep: usize) {
-        let drop = ((self.cache.len() - keep) / 4).max(1);
+    /// Begins to make room in a full context: the first tokens stay, the oldest of the others go.
+    pub(super) fn begin_shift(&mut self) {
         self.epoch += 1;
-        self.work = Some(Work::Shift(Shift { keep, drop }, Cursor::default()));
+        self.work = Some(Work::Shift(Cursor::default()));
     }
 
     /// The keys and values behind the gap have moved forward.
-    pub(super) fn complete_shift(&mut self, shift: Shift) {
-        let Shift { keep, drop } = shift;
+    pub(super) fn complete_shift(&mut self) {
+        let Some(shift) = &self.shift else { return };
+        let (keep, drop) = (shift.keep(), shift.dropped());
         self.cache.truncate(self.cache.len() - drop);
         self.tokens.drain(keep..keep + drop);
         self.prompt_end = if self.prompt_end > keep { self.prompt_end.saturating_sub(drop).max(keep) } else { self.prompt_end };

@@ -14,12 +14,12 @@ use crate::base::pool::{Budget, Lane, Outcome};
 use crate::base::{AlignedBuf, Error, ErrorKind, MemoryCategory, Result};
 use crate::kernels::kv::prefix::PrefixId;
 use crate::kernels::kv::{KvCache, PAGE};
-use crate::kernels::ops::{Arena, Pass};
+use crate::kernels::ops::{Arena, Pass, Shift};
 use crate::metrics::{Outcome as StepOutcome, SessionMetrics, SessionRecorder, StepRecord};
 use crate::model::Model;
 use crate::sampling::Sampler;
 
-use super::options::SessionOptions;
+use super::options::{ContextPolicy, SessionOptions};
 use super::text::TextStream;
 use super::work::{Due, Work};
 
@@ -97,6 +97,8 @@ pub struct Session {
     pub(super) arena: Arena,
     pub(super) pass: Pass,
     pub(super) cache: KvCache,
+    /// How room is made in a full context, where the policy is to make some.
+    pub(super) shift: Option<Shift>,
     pub(super) lane: Lane,
     pub(super) cancel: CancelHandle,
     pub(super) tokens: Vec<u32>,
@@ -143,6 +145,13 @@ impl Session {
         if options.reserve {
             cache.reserve()?;
         }
+        let shift = match options.context_policy {
+            ContextPolicy::Stop => None,
+            ContextPolicy::Shift { keep } => {
+                let keep = keep as usize;
+                Some(Shift::new(program, keep, ((context - keep) / 4).max(1)))
+            }
+        };
         let arena = Arena::new(program, runtime.kernels(), budget, batch, outputs, runtime.threads())?;
         let sampler = Sampler::new(&options.sampler, vocab_size, budget)?;
         let sampled = match sampler.changes_logits() {
@@ -161,6 +170,7 @@ impl Session {
             arena,
             pass: Pass::with_capacity(batch, outputs, 1)?,
             cache,
+            shift,
             lane: Lane::new(Arc::clone(&cancel.0)).with_threads(options.threads as usize),
             cancel,
             tokens,

@@ -26,6 +26,7 @@ use crate::base::{Error, Result};
 use crate::sampling::Sampler;
 
 use super::conversation::{DoneReason, Session, Turn, with_room};
+use super::options::ContextPolicy;
 
 const MAGIC: &[u8; 8] = b"LQSESS01";
 const HASH_BYTES: usize = 8;
@@ -209,9 +210,15 @@ impl Session {
         {
             return invalid("has tokens that can't be".into());
         }
-        if cached > self.cache.capacity() || tokens.len() > self.cache.capacity() + 1 {
-            let (count, room) = (tokens.len(), self.cache.capacity());
-            return Err(Error::new(crate::base::ErrorKind::ContextFull, format!("has {count} tokens, the context holds {room}")));
+        let capacity = self.cache.capacity();
+        // More than the context holds may wait to be computed where the context shifts.
+        let fits_shifting = match self.options.context_policy {
+            ContextPolicy::Stop => false,
+            ContextPolicy::Shift { keep } => tokens.len() - cached <= capacity - keep as usize,
+        };
+        if cached > capacity || (tokens.len() > capacity + 1 && !fits_shifting) {
+            let count = tokens.len();
+            return Err(Error::new(crate::base::ErrorKind::ContextFull, format!("has {count} tokens, the context holds {capacity}")));
         }
         if cache.len() != self.cache.transfer_bytes(cached) {
             return invalid(format!("has {} bytes of keys and values for {cached} positions", cache.len()));
@@ -228,6 +235,9 @@ impl Session {
         let (held, pending) = (reader.text()?, reader.text()?);
         let mut text = self.text.clone();
         text.take_up(held, pending)?;
+        if token > vocab_size {
+            return invalid("has a last token outside the vocabulary".into());
+        }
         let token = token.checked_sub(1).map(|token| token as u32);
         let done = reason_of(reason)?.map(|reason| (reason, token));
         let turn = Turn { generated: generated as u32, done, told: done.is_some(), ..Turn::begin() };

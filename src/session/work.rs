@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::base::pool::{Budget, Cursor, Outcome};
 use crate::base::{Error, Result};
-use crate::kernels::ops::{Execution, Shift};
+use crate::kernels::ops::Execution;
 use crate::metrics::{StepRecord, TokenTiming};
 
 use super::conversation::{DoneReason, Session, Step, nanoseconds, with_room};
@@ -14,7 +14,7 @@ use super::options::ContextPolicy;
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Work {
     Pass(Columns, Cursor),
-    Shift(Shift, Cursor),
+    Shift(Cursor),
 }
 
 /// The tokens of a session that a pass computes: it begins where the cache ends.
@@ -67,8 +67,8 @@ impl Session {
         if self.cache.len() == self.cache.capacity() {
             return Ok(match self.options.context_policy {
                 ContextPolicy::Stop => Due::Event(self.finish(DoneReason::ContextFull, None)),
-                ContextPolicy::Shift { keep } => {
-                    self.begin_shift(keep as usize);
+                ContextPolicy::Shift { .. } => {
+                    self.begin_shift();
                     Due::Shift
                 }
             });
@@ -125,9 +125,9 @@ impl Session {
                 self.work = Some(Work::Pass(columns, cursor));
                 (outcome, columns.prefill)
             }
-            Work::Shift(shift, mut cursor) => {
-                let outcome = self.run_shift(shift, &mut cursor, budget);
-                self.work = Some(Work::Shift(shift, cursor));
+            Work::Shift(mut cursor) => {
+                let outcome = self.run_shift(&mut cursor, budget);
+                self.work = Some(Work::Shift(cursor));
                 (outcome, false)
             }
         };
@@ -143,7 +143,7 @@ impl Session {
             self.work = None;
             match work {
                 Work::Pass(columns, _) => self.complete(columns, record)?,
-                Work::Shift(shift, _) => self.complete_shift(shift),
+                Work::Shift(_) => self.complete_shift(),
             }
         }
         Ok(outcome)
@@ -160,11 +160,11 @@ impl Session {
         outcome
     }
 
-    fn run_shift(&mut self, shift: Shift, cursor: &mut Cursor, budget: Budget) -> Result<Outcome> {
-        let Self { model, cache, lane, .. } = self;
-        let (runtime, program) = (model.runtime(), model.program()?);
+    fn run_shift(&mut self, cursor: &mut Cursor, budget: Budget) -> Result<Outcome> {
+        let Self { model, arena, cache, shift, lane, .. } = self;
+        let (runtime, shift) = (model.runtime(), shift.as_ref().ok_or_else(|| Error::internal("a shift in a session that has none"))?);
         let outcome = with_room(model, || {
-            let execution = shift.bind(program, runtime.kernels(), cache)?;
+            let execution = shift.bind(runtime.kernels(), arena, cache)?;
             Ok(runtime.pool().run(lane, &execution, cursor, budget))
         })?;
         self.poisoned |= outcome.is_err();
@@ -202,7 +202,7 @@ impl Session {
         }
         self.sampler.accept(id);
         self.tokens.push(id);
-        self.turn.generated += 1;
+        self.turn.generated = self.turn.generated.saturating_add(1);
         let now = Instant::now();
         record.decode_ns += nanoseconds(now - begin);
         record.token = Some(match self.turn.last_token {

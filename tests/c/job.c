@@ -114,6 +114,40 @@ static void given_up(void) {
     loquat_runtime_free(runtime);
 }
 
+/* What a job had read into memory goes back in the polls after the one that says that it was given up, or with the job. */
+static void given_back(void) {
+    loquat_runtime *runtime = runtime_of(UINT64_MAX);
+    loquat_model_options *options = NULL;
+    EXPECT(LOQUAT_OK, loquat_model_options_new(&options, NULL));
+    EXPECT(LOQUAT_OK, loquat_model_options_set_access(options, LOQUAT_ACCESS_READ, NULL));
+    for (int polled = 0; polled < 2; polled++) {
+        loquat_job *job = NULL;
+        loquat_memory memory = {.struct_size = sizeof memory};
+        EXPECT(LOQUAT_OK, loquat_model_load_start(runtime, DEMO_MODEL, strlen(DEMO_MODEL), options, &job, NULL));
+        for (int i = 0; i < 40; i++) {
+            EXPECT(LOQUAT_PENDING, loquat_job_poll(job, 0, NULL));
+            CHECK(progress_of(job).held_bytes == 0);
+        }
+        EXPECT(LOQUAT_OK, loquat_job_cancel(job, NULL));
+        EXPECT(LOQUAT_CANCELLED, loquat_job_poll(job, UINT64_MAX, NULL));
+        uint64_t held = progress_of(job).held_bytes;
+#ifdef __linux__
+        CHECK(held > 3000000);
+#endif
+        while (polled && held > 0) {
+            EXPECT(LOQUAT_CANCELLED, loquat_job_poll(job, 0, NULL));
+            CHECK(progress_of(job).held_bytes < held);
+            held = progress_of(job).held_bytes;
+        }
+        EXPECT(LOQUAT_OK, loquat_runtime_get_memory(runtime, &memory, NULL));
+        CHECK(memory.private_total == held && memory.weights_private == held);
+        loquat_job_free(job);
+        nothing_held(runtime);
+    }
+    loquat_model_options_free(options);
+    loquat_runtime_free(runtime);
+}
+
 static void *watch_and_cancel(void *argument) {
     const loquat_job *job = argument;
     while (progress_of(job).progress < 0.1f) {
@@ -275,6 +309,7 @@ static void estimates(void) {
 int main(void) {
     finished();
     given_up();
+    given_back();
     from_another_thread();
     errors();
     lent();

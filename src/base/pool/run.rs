@@ -201,8 +201,15 @@ impl Run {
         if self.cancel.load(Ordering::Relaxed) {
             return true;
         }
-        let deadline = self.deadline.load(Ordering::Relaxed);
-        deadline != u64::MAX && !self.owed.load(Ordering::Relaxed) && self.epoch.elapsed().as_nanos() as u64 >= deadline
+        !self.owed.load(Ordering::Relaxed) && self.time_left() == 0
+    }
+
+    /// Nanoseconds until the deadline, `u64::MAX` where there is none; the clock is not read then.
+    fn time_left(&self) -> u64 {
+        match self.deadline.load(Ordering::Relaxed) {
+            u64::MAX => u64::MAX,
+            deadline => deadline.saturating_sub(self.epoch.elapsed().as_nanos() as u64),
+        }
     }
 
     /// Claims and runs items until the run is over.
@@ -229,22 +236,26 @@ impl Run {
     }
 
     /// Claims and runs items, the next one before the one in hand where the operation wants that, until there is none to be
-    /// claimed. Near the end of an operation nothing is claimed ahead, so that no thread goes without.
+    /// claimed. Near the end of an operation nothing is claimed ahead, so that no thread goes without, and neither is where the deadline will
+    /// have passed when the item in hand is done, if that takes as long as the one before: what is claimed is run.
     pub(super) fn work_ahead(&self, shared: Option<&Shared>, worker: usize, threads: usize) -> Claim {
         let mut item = match self.claim(1) {
             Ok(item) => item,
             Err(nothing) => return nothing,
         };
+        let (mut left, mut lasted) = (self.time_left(), 0);
         loop {
             // SAFETY: this thread holds a claim, so the owner keeps the pointee alive and does not write `job`.
             let ahead = unsafe { (*(*self.job.get()).expect("a claimed item has a job")).claims_ahead(self.op.load(Ordering::Relaxed)) };
             // The claim in hand keeps the operation from ending, so the next one is of the same operation.
-            let next = if ahead { self.claim(2 * threads as u32).ok() } else { None };
+            let next = if ahead && left > lasted { self.claim(2 * threads as u32).ok() } else { None };
             self.run_claimed(shared, item, next, worker);
             match next {
                 Some(next) => item = next,
                 None => return Claim::Ran,
             }
+            let now = self.time_left();
+            (left, lasted) = (now, left - now.min(left));
         }
     }
 

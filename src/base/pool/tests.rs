@@ -126,6 +126,41 @@ fn a_deadline_that_is_over_lets_a_run_get_on_all_the_same() {
     }
 }
 
+/// Items of two milliseconds, which write down when they begin.
+struct Slow(Mutex<Vec<Instant>>);
+
+impl Sequence for Slow {
+    fn len(&self) -> usize {
+        1
+    }
+    fn items(&self, _op: usize) -> u32 {
+        1000
+    }
+    fn claims_ahead(&self, _op: usize) -> bool {
+        true
+    }
+    unsafe fn run(&self, _op: usize, _item: u32, _next: Option<u32>, _worker: usize) {
+        self.0.lock().push(Instant::now());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn no_item_is_claimed_ahead_that_would_begin_after_the_deadline() {
+    let pool = Pool::new(1, &ThreadHooks::default()).unwrap();
+    let mut lane = lane();
+    // How long an item lasts is a guess from the one before, so that a busy machine may have one begin late now and then. Claimed ahead
+    // whatever the time, the last one always is.
+    let in_time = (0..50).any(|_| {
+        let job = Slow(Mutex::new(vec![]));
+        let deadline = Instant::now() + Duration::from_millis(9);
+        let outcome = pool.run(&mut lane, &job, &mut Cursor::default(), Budget::Until(deadline)).unwrap();
+        let begun = job.0.lock();
+        outcome == Outcome::Stopped && begun.len() > 2 && begun.iter().all(|&begin| begin < deadline)
+    });
+    assert!(in_time);
+}
+
 #[test]
 fn cancel_stops_before_the_next_item() {
     let pool = Pool::new(2, &ThreadHooks::default()).unwrap();

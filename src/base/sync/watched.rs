@@ -67,20 +67,18 @@ impl Condvar {
 
     /// Opens the lock, waits for a notification, and takes the lock again.
     pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-        let (mutex, before) = (guard.0, self.0.load(Ordering::Acquire));
-        drop(guard);
-        while self.0.load(Ordering::Acquire) == before {
-            std::thread::sleep(Duration::from_micros(20));
-        }
-        mutex.lock()
+        self.wait_for(guard, Duration::MAX)
     }
 
     /// As [`wait`](Self::wait), for `time` at most.
     pub fn wait_for<'a, T>(&self, guard: MutexGuard<'a, T>, time: Duration) -> MutexGuard<'a, T> {
         let (mutex, before, begin) = (guard.0, self.0.load(Ordering::Acquire), Instant::now());
         drop(guard);
+        // Looks less and less often, so that many that wait for long leave the processor to the others.
+        let mut pause = Duration::from_micros(20);
         while self.0.load(Ordering::Acquire) == before && begin.elapsed() < time {
-            std::thread::sleep(Duration::from_micros(20));
+            std::thread::sleep(pause);
+            pause = (2 * pause).min(Duration::from_millis(1));
         }
         mutex.lock()
     }

@@ -73,7 +73,8 @@ impl Bound<'_> {
 
 /// Bytes of scratch that each of `workers` threads needs for any operation of `program` with up to `columns` columns.
 pub(super) fn worker_bytes(program: &Program, kernels: Kernels, columns: usize, workers: usize) -> usize {
-    let mut most = program.widest * size_of::<f32>();
+    // A shift of the cache holds a key at a time.
+    let mut most = program.widest.max(program.kv.key_dim) * size_of::<f32>();
     let mut product = |weight: &crate::kernels::Matrix, tile_floats: usize| {
         let tile = (tile_floats * size_of::<f32>()).next_multiple_of(64);
         let scratch = (1..=columns.min(MAX_COLUMNS)).map(|n| kernels.scratch_bytes(weight.ty(), weight.cols(), n)).max();
