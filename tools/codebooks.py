@@ -27,6 +27,6 @@ for name, ty, bits, what in BOOKS:
     index = {value: i for i, value in enumerate(ty.grid_map)}
     codes = [sum(index[value] << (bits * i) for i, value in enumerate(row)) for row in grid.tolist()]
     print(f"\n/// {what}.")
-    print(f"pub(super) const {name}: [u16; {len(codes)}] = [")
+    print(f"pub const {name}: [u16; {len(codes)}] = [")
     print(", ".join(f"0x{code:x}" for code in codes))
     print("];")

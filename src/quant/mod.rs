@@ -7,7 +7,7 @@
 
 #![forbid(unsafe_code)]
 
-mod codebooks;
+pub(crate) mod codebooks;
 mod float;
 mod fp4;
 pub(crate) mod grid;

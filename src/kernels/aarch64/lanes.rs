@@ -82,21 +82,6 @@ pub(super) unsafe fn high_halves(v: uint32x4_t) -> float32x4_t {
     unsafe { vcvt_f32_f16(vreinterpret_f16_u16(vshrn_n_u32::<16>(v))) }
 }
 
-/// Half of 2^(e − 127) for the exponents in the low bytes of the lanes, whose other bytes are zero.
-///
-/// # Safety
-/// ASIMD.
-#[inline(always)]
-pub(super) unsafe fn half_exponents(v: uint32x4_t) -> float32x4_t {
-    // SAFETY: register arithmetic.
-    unsafe {
-        let normal = vshlq_n_u32::<23>(vsubq_u32(v, vdupq_n_u32(1)));
-        // Exponents that are not small shift by their low byte as a signed number; what that gives is not taken.
-        let subnormal = vshlq_u32(vdupq_n_u32(0x0020_0000), vreinterpretq_s32_u32(v));
-        vreinterpretq_f32_u32(vbslq_u32(vcltq_u32(v, vdupq_n_u32(2)), subnormal, normal))
-    }
-}
-
 /// Stores the first `n` lanes.
 ///
 /// # Safety

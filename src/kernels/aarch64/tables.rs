@@ -2,9 +2,8 @@
 
 use std::arch::aarch64::*;
 
-use super::super::generic::tables::{DOUBLED, Iq4Nl, Iq4Xs, Mxfp4, UNEQUAL, iq4_xs_scales};
+use super::super::generic::tables::{DOUBLED, HALF_EXPONENTS, Iq4Nl, Iq4Xs, Mxfp4, UNEQUAL, iq4_xs_scales};
 use super::blocks::{Block, nibbles};
-use super::lanes;
 use super::supers::Super;
 
 /// The values of a table at the nibbles of 16 bytes.
@@ -36,7 +35,7 @@ impl Block for Mxfp4 {
     #[inline(always)]
     unsafe fn head(block: *const u8) -> u32 {
         // SAFETY: inside the block.
-        unsafe { block.read().into() }
+        unsafe { HALF_EXPONENTS[usize::from(block.read())] }
     }
     #[inline(always)]
     unsafe fn quants(block: *const u8) -> [int8x16_t; 2] {
@@ -46,7 +45,7 @@ impl Block for Mxfp4 {
     #[inline(always)]
     unsafe fn scales(heads: uint32x4_t) -> float32x4_t {
         // SAFETY: register arithmetic.
-        unsafe { lanes::half_exponents(heads) }
+        unsafe { vreinterpretq_f32_u32(heads) }
     }
 }
 

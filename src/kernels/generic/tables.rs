@@ -35,6 +35,19 @@ pub(in crate::kernels) fn iq4_xs_scales(low: u32, high: u16) -> u64 {
     low | high << 4
 }
 
+/// Half of 2^(e − 127) for each exponent e, as bits of an f32: half, because [`DOUBLED`] has twice the values.
+pub(in crate::kernels) static HALF_EXPONENTS: [u32; 256] = half_exponents();
+
+const fn half_exponents() -> [u32; 256] {
+    let mut halves = [0; 256];
+    let mut e = 0;
+    while e < 256 {
+        halves[e] = if e < 2 { 0x0020_0000 << e } else { (e as u32 - 1) << 23 };
+        e += 1;
+    }
+    halves
+}
+
 pub(in crate::kernels) struct Iq4Nl;
 impl BlockType for Iq4Nl {
     const BYTES: usize = 18;
@@ -50,8 +63,7 @@ impl BlockType for Mxfp4 {
     const BYTES: usize = 17;
     const HAS_MIN: bool = false;
     fn unpack(bytes: &[u8]) -> Block {
-        // Half of 2^(e − 127), because the table has twice the values.
-        let d = f32::from_bits(if bytes[0] < 2 { 0x0020_0000 << bytes[0] } else { u32::from(bytes[0] - 1) << 23 });
+        let d = f32::from_bits(HALF_EXPONENTS[usize::from(bytes[0])]);
         Block { d, m: 0.0, q: nibbles(&bytes[1..17]).map(|q| DOUBLED[q as usize]) }
     }
 }

@@ -81,21 +81,6 @@ pub(super) unsafe fn high_halves(v: __m256i) -> __m256 {
     unsafe { low_halves(_mm256_srli_epi32::<16>(v)) }
 }
 
-/// Half of 2^(e − 127) for the exponents in the low bytes of the lanes, whose other bytes are zero.
-///
-/// # Safety
-/// AVX2.
-#[inline(always)]
-pub(super) unsafe fn half_exponents(v: __m256i) -> __m256 {
-    // SAFETY: register arithmetic.
-    unsafe {
-        let normal = _mm256_slli_epi32::<23>(_mm256_sub_epi32(v, _mm256_set1_epi32(1)));
-        let subnormal = _mm256_sllv_epi32(_mm256_set1_epi32(0x0020_0000), v);
-        let small = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), v);
-        _mm256_castsi256_ps(_mm256_blendv_epi8(normal, subnormal, small))
-    }
-}
-
 /// Stores the first `n` lanes.
 ///
 /// # Safety

@@ -2,9 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use super::super::super::generic::tables::{DOUBLED, Iq4Nl, Iq4Xs, Mxfp4, UNEQUAL, above, iq4_xs_scales};
+use super::super::super::generic::tables::{DOUBLED, HALF_EXPONENTS, Iq4Nl, Iq4Xs, Mxfp4, UNEQUAL, above, iq4_xs_scales};
 use super::blocks::{Block, nibbles};
-use super::lanes;
 use super::supers::Super;
 
 /// The bytes of a table at the nibbles of 16 bytes.
@@ -39,7 +38,7 @@ impl Block for Mxfp4 {
     #[inline(always)]
     unsafe fn head(block: *const u8) -> u32 {
         // SAFETY: inside the block.
-        unsafe { block.read().into() }
+        unsafe { HALF_EXPONENTS[usize::from(block.read())] }
     }
     #[inline(always)]
     unsafe fn quants(block: *const u8) -> __m256i {
@@ -49,7 +48,7 @@ impl Block for Mxfp4 {
     #[inline(always)]
     unsafe fn scales(heads: __m256i) -> __m256 {
         // SAFETY: register arithmetic.
-        unsafe { lanes::half_exponents(heads) }
+        unsafe { _mm256_castsi256_ps(heads) }
     }
 }
 

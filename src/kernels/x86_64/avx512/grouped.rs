@@ -1,27 +1,48 @@
-//! Types with codebooks or digits, for the AVX-512 kernels: what `generic::grouped` looks up, joined in registers.
+//! Types with codebooks or digits, as the AVX-512 kernels see them.
 
 use std::arch::x86_64::*;
 
 use super::super::super::generic::grouped::{Grouped, Iq1M, Iq1S, Iq2S, Iq2Xs, Iq2Xxs, Iq3S, Iq3Xxs, Tq10, Tq20, bytes_of};
+use super::lookup::InRegisters;
 use super::supers::Super;
 
-/// OFFSET + q of the 64 elements `i`.
+/// A ternary type, of which 64 elements are OFFSET + q.
 ///
 /// # Safety
-/// The super-block is readable; AVX-512 F and BW.
+/// The super-block is readable; AVX-512 F.
 #[inline(always)]
-unsafe fn quants<T: Grouped>(block: *const u8, i: usize) -> __m512i {
-    // SAFETY: passed on; the rest is register arithmetic.
+unsafe fn digits<T: Grouped>(block: *const u8, i: usize) -> __m512i {
+    // SAFETY: passed on.
     unsafe {
         let bytes = bytes_of::<T>(block);
         let ([a, b, c, d], [e, f, g, h]) = (T::quants(bytes, 2 * i), T::quants(bytes, 2 * i + 1));
-        let quants = _mm512_setr_epi64(a as i64, b as i64, c as i64, d as i64, e as i64, f as i64, g as i64, h as i64);
-        if !T::SIGNED {
-            return quants;
-        }
-        let minus = u64::from(T::signs(bytes, 2 * i)) | u64::from(T::signs(bytes, 2 * i + 1)) << 32;
-        let offset = _mm512_set1_epi8(T::OFFSET as i8);
-        _mm512_mask_sub_epi8(_mm512_add_epi8(offset, quants), minus, offset, quants)
+        _mm512_setr_epi64(a as i64, b as i64, c as i64, d as i64, e as i64, f as i64, g as i64, h as i64)
+    }
+}
+
+impl InRegisters for Tq10 {
+    #[inline(always)]
+    unsafe fn scales(_block: *const u8) -> __m256i {
+        // SAFETY: register arithmetic.
+        unsafe { _mm256_set1_epi16(1) }
+    }
+    #[inline(always)]
+    unsafe fn quants<const I: usize>(block: *const u8) -> __m512i {
+        // SAFETY: passed on.
+        unsafe { digits::<Self>(block, I) }
+    }
+}
+
+impl InRegisters for Tq20 {
+    #[inline(always)]
+    unsafe fn scales(_block: *const u8) -> __m256i {
+        // SAFETY: register arithmetic.
+        unsafe { _mm256_set1_epi16(1) }
+    }
+    #[inline(always)]
+    unsafe fn quants<const I: usize>(block: *const u8) -> __m512i {
+        // SAFETY: passed on.
+        unsafe { digits::<Self>(block, I) }
     }
 }
 
@@ -43,11 +64,8 @@ macro_rules! grouped {
             }
             #[inline(always)]
             unsafe fn scales(block: *const u8) -> __m256i {
-                // SAFETY: passed on; 16 bytes of an array.
-                unsafe {
-                    let scales = <$ty as Grouped>::scales(bytes_of::<$ty>(block));
-                    _mm256_cvtepi8_epi16(_mm_loadu_si128(scales.as_ptr().cast()))
-                }
+                // SAFETY: passed on.
+                unsafe { <$ty as InRegisters>::scales(block) }
             }
             #[inline(always)]
             unsafe fn mins(_block: *const u8) -> __m256i {
@@ -57,7 +75,7 @@ macro_rules! grouped {
             #[inline(always)]
             unsafe fn quants<const I: usize>(block: *const u8) -> __m512i {
                 // SAFETY: passed on.
-                unsafe { quants::<$ty>(block, I) }
+                unsafe { <$ty as InRegisters>::quants::<I>(block) }
             }
         })*
     };

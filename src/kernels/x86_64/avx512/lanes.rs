@@ -235,20 +235,6 @@ pub(in crate::kernels::x86_64) unsafe fn high_halves(v: __m512i) -> __m512 {
     unsafe { low_halves(_mm512_srli_epi32::<16>(v)) }
 }
 
-/// Half of 2^(e − 127) for the exponents in the low bytes of the lanes, whose other bytes are zero.
-///
-/// # Safety
-/// AVX-512 F.
-#[inline(always)]
-pub(in crate::kernels::x86_64) unsafe fn half_exponents(v: __m512i) -> __m512 {
-    // SAFETY: register arithmetic.
-    unsafe {
-        let normal = _mm512_slli_epi32::<23>(_mm512_sub_epi32(v, _mm512_set1_epi32(1)));
-        let small = _mm512_cmplt_epi32_mask(v, _mm512_set1_epi32(2));
-        _mm512_castsi512_ps(_mm512_mask_sllv_epi32(normal, small, _mm512_set1_epi32(0x0020_0000), v))
-    }
-}
-
 /// Lanes `0..n`, all 16 for more.
 #[inline(always)]
 pub(in crate::kernels::x86_64) fn first(n: usize) -> __mmask16 {

@@ -6,6 +6,7 @@ pub(super) mod blocks;
 mod float;
 mod grouped;
 pub(super) mod lanes;
+mod lookup;
 pub(super) mod many;
 pub(super) mod panel;
 mod quantize;

@@ -2,9 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use super::super::super::generic::tables::{DOUBLED, Iq4Nl, Iq4Xs, Mxfp4, UNEQUAL, above, iq4_xs_scales};
+use super::super::super::generic::tables::{DOUBLED, HALF_EXPONENTS, Iq4Nl, Iq4Xs, Mxfp4, UNEQUAL, above, iq4_xs_scales};
 use super::blocks::{Block, nibbles};
-use super::lanes;
 use super::supers::Super;
 
 /// The values of IQ4_NL and IQ4_XS, 128 above.
@@ -40,7 +39,7 @@ impl Block for Mxfp4 {
     #[inline(always)]
     unsafe fn head(block: *const u8) -> u32 {
         // SAFETY: inside the block.
-        unsafe { block.read().into() }
+        unsafe { HALF_EXPONENTS[usize::from(block.read())] }
     }
     #[inline(always)]
     unsafe fn pair(a: *const u8, b: *const u8) -> __m512i {
@@ -50,7 +49,7 @@ impl Block for Mxfp4 {
     #[inline(always)]
     unsafe fn scales(heads: __m512i) -> __m512 {
         // SAFETY: register arithmetic.
-        unsafe { lanes::half_exponents(heads) }
+        unsafe { _mm512_castsi512_ps(heads) }
     }
 }
 
