@@ -28,15 +28,17 @@ fn every_decoder_gives_the_reference_bits() {
             let same = got.to_bits() == expected.to_bits() || (got.is_nan() && expected.is_nan());
             assert!(same, "{ty}, block {}, element {}: {got:e}, expected {expected:e}", i / ty.block_len(), i % ty.block_len());
         }
-        // The golden must hold what it is for.
-        assert!(nans > 0 && infinite > 0 && finite > 64, "{ty}: {nans} NaN, {infinite} infinite, {finite} finite values");
+        // The golden must hold what it is for; the scales of the small floats are always finite.
+        let extremes = matches!(ty, TensorType::MXFP4 | TensorType::NVFP4) || (nans > 0 && infinite > 0);
+        assert!(extremes && finite > 64, "{ty}: {nans} NaN, {infinite} infinite, {finite} finite values");
     }
 }
 
 #[test]
-fn all_types_of_the_first_slice_are_decodable() {
+fn all_types_of_weights_are_decodable() {
     use TensorType::*;
-    for ty in [F32, F16, BF16, F64, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS] {
-        assert!(is_decodable(ty), "{ty}");
+    for ty in TensorType::ALL {
+        // Integers are no weights, and those two are what llama.cpp stores activations as.
+        assert_eq!(is_decodable(ty), !matches!(ty, I8 | I16 | I32 | I64 | Q8_1 | Q8_K), "{ty}");
     }
 }

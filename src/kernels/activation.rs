@@ -23,10 +23,13 @@ pub enum ActKind {
 impl ActKind {
     /// The storage that products with weights of `ty` take.
     pub fn for_type(ty: TensorType) -> Self {
+        use TensorType::*;
         match ty {
-            TensorType::Q8_0 | TensorType::Q4_0 | TensorType::Q4_1 | TensorType::Q5_0 | TensorType::Q5_1 => Self::Q8x32,
-            TensorType::Q2_K | TensorType::Q3_K | TensorType::Q4_K | TensorType::Q5_K | TensorType::Q6_K => Self::Q8x256,
-            TensorType::BF16 => Self::Bf16,
+            Q8_0 | Q4_0 | Q4_1 | Q5_0 | Q5_1 | IQ4_NL | MXFP4 => Self::Q8x32,
+            Q2_K | Q3_K | Q4_K | Q5_K | Q6_K | IQ1_S | IQ1_M | IQ2_XXS | IQ2_XS | IQ2_S | IQ3_XXS | IQ3_S | IQ4_XS | TQ1_0 | TQ2_0 => {
+                Self::Q8x256
+            }
+            BF16 => Self::Bf16,
             _ => Self::F32,
         }
     }

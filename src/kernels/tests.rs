@@ -5,7 +5,7 @@ use super::*;
 use crate::base::SharedBytes;
 use crate::quant::{TensorType, decode_row, row_bytes};
 
-const TYPES: [TensorType; 13] = [
+const TYPES: [TensorType; 28] = [
     TensorType::F32,
     TensorType::F16,
     TensorType::BF16,
@@ -19,6 +19,21 @@ const TYPES: [TensorType; 13] = [
     TensorType::Q4_K,
     TensorType::Q5_K,
     TensorType::Q6_K,
+    TensorType::IQ1_S,
+    TensorType::IQ1_M,
+    TensorType::IQ2_XXS,
+    TensorType::IQ2_XS,
+    TensorType::IQ2_S,
+    TensorType::IQ3_XXS,
+    TensorType::IQ3_S,
+    TensorType::IQ4_NL,
+    TensorType::IQ4_XS,
+    TensorType::TQ1_0,
+    TensorType::TQ2_0,
+    TensorType::MXFP4,
+    TensorType::NVFP4,
+    TensorType::Q1_0,
+    TensorType::Q2_0,
 ];
 
 /// Which numbers the weights and the activations hold.
@@ -53,7 +68,11 @@ impl Random {
 /// Offsets of the f16 scales in a block.
 fn scale_offsets(ty: TensorType) -> &'static [usize] {
     match ty {
-        TensorType::Q8_0 | TensorType::Q4_0 | TensorType::Q5_0 => &[0],
+        TensorType::Q8_0 | TensorType::Q4_0 | TensorType::Q5_0 | TensorType::Q1_0 | TensorType::Q2_0 => &[0],
+        TensorType::IQ1_S | TensorType::IQ2_XXS | TensorType::IQ2_XS | TensorType::IQ2_S => &[0],
+        TensorType::IQ3_XXS | TensorType::IQ3_S | TensorType::IQ4_NL | TensorType::IQ4_XS => &[0],
+        TensorType::TQ1_0 => &[52],
+        TensorType::TQ2_0 => &[64],
         TensorType::Q4_1 | TensorType::Q5_1 | TensorType::Q4_K | TensorType::Q5_K => &[0, 2],
         TensorType::Q2_K => &[80, 82],
         TensorType::Q3_K => &[108],
@@ -87,6 +106,17 @@ fn weights(ty: TensorType, rows: usize, k: usize, fill: Fill, random: &mut Rando
                     for &at in scale_offsets(ty) {
                         let scale = half::f16::from_f32(random.unit() * 0.01);
                         block[at..at + 2].copy_from_slice(&scale.to_le_bytes());
+                    }
+                    match ty {
+                        // Four bits of the scale on top of each of the last four u16.
+                        TensorType::IQ1_M => {
+                            let scale = half::f16::from_f32(random.unit() * 0.01).to_bits();
+                            for i in 0..4 {
+                                block[49 + 2 * i] = block[49 + 2 * i] & 15 | ((scale >> (4 * i) & 15) << 4) as u8;
+                            }
+                        }
+                        TensorType::MXFP4 => block[0] = 112 + block[0] % 8,
+                        _ => {}
                     }
                 }
             }
@@ -271,6 +301,7 @@ fn check_type(ty: TensorType, ks: &[usize], fills: &[Fill], col_counts: &[usize]
 fn lengths(ty: TensorType) -> &'static [usize] {
     match ty.block_len() {
         1 => &[1, 15, 16, 17, 100, 333],
+        64 | 128 => &[128, 256, 384, 1152],
         32 => &[32, 64, 96, 512, 544, 1088],
         _ => &[256, 512, 1280, 4352],
     }
@@ -303,6 +334,21 @@ agreement! {
     q4_k_agrees: Q4_K,
     q5_k_agrees: Q5_K,
     q6_k_agrees: Q6_K,
+    iq1_s_agrees: IQ1_S,
+    iq1_m_agrees: IQ1_M,
+    iq2_xxs_agrees: IQ2_XXS,
+    iq2_xs_agrees: IQ2_XS,
+    iq2_s_agrees: IQ2_S,
+    iq3_xxs_agrees: IQ3_XXS,
+    iq3_s_agrees: IQ3_S,
+    iq4_nl_agrees: IQ4_NL,
+    iq4_xs_agrees: IQ4_XS,
+    tq1_0_agrees: TQ1_0,
+    tq2_0_agrees: TQ2_0,
+    mxfp4_agrees: MXFP4,
+    nvfp4_agrees: NVFP4,
+    q1_0_agrees: Q1_0,
+    q2_0_agrees: Q2_0,
 }
 
 /// Where dot products of bf16 flush what is subnormal to zero, and other instructions do not.

@@ -7,10 +7,17 @@
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod codebooks;
 mod float;
+mod fp4;
+pub(crate) mod grid;
+mod iq1;
+mod iq2;
+mod iq3;
 mod iq4;
 mod k;
 mod legacy;
+mod ternary;
 mod types;
 
 pub use types::{TensorType, retired_name};
@@ -68,8 +75,21 @@ fn decoder(ty: TensorType) -> Option<Decoder> {
         TensorType::Q4_K => k::q4_k,
         TensorType::Q5_K => k::q5_k,
         TensorType::Q6_K => k::q6_k,
+        TensorType::IQ1_S => iq1::iq1_s,
+        TensorType::IQ1_M => iq1::iq1_m,
+        TensorType::IQ2_XXS => iq2::iq2_xxs,
+        TensorType::IQ2_XS => iq2::iq2_xs,
+        TensorType::IQ2_S => iq2::iq2_s,
+        TensorType::IQ3_XXS => iq3::iq3_xxs,
+        TensorType::IQ3_S => iq3::iq3_s,
         TensorType::IQ4_NL => iq4::iq4_nl,
         TensorType::IQ4_XS => iq4::iq4_xs,
+        TensorType::TQ1_0 => ternary::tq1_0,
+        TensorType::TQ2_0 => ternary::tq2_0,
+        TensorType::Q1_0 => ternary::q1_0,
+        TensorType::Q2_0 => ternary::q2_0,
+        TensorType::MXFP4 => fp4::mxfp4,
+        TensorType::NVFP4 => fp4::nvfp4,
         _ => return None,
     })
 }
@@ -77,6 +97,14 @@ fn decoder(ty: TensorType) -> Option<Decoder> {
 /// The f16 at the start of `bytes`, as f32.
 fn f16_at(bytes: &[u8]) -> f32 {
     half::f16::from_le_bytes([bytes[0], bytes[1]]).to_f32()
+}
+
+fn u16_at(bytes: &[u8]) -> u16 {
+    u16::from_le_bytes([bytes[0], bytes[1]])
+}
+
+fn u32_at(bytes: &[u8]) -> u32 {
+    u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
 }
 
 /// Calls `decode` for each block of `BYTES` bytes and `LEN` elements.
@@ -103,9 +131,9 @@ mod tests {
 
     #[test]
     fn an_unknown_decoder_is_named() {
-        let error = decode_row(TensorType::IQ2_XXS, &[0; 66], &mut [0.0; 256]).unwrap_err();
+        let error = decode_row(TensorType::Q8_K, &[0; 292], &mut [0.0; 256]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
-        assert!(error.message().contains("IQ2_XXS"), "{error}");
+        assert!(error.message().contains("Q8_K"), "{error}");
     }
 
     #[test]

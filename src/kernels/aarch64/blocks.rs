@@ -4,6 +4,8 @@
 
 use std::arch::aarch64::*;
 
+use super::lanes;
+
 /// A type with blocks of 32: y = d·q + m.
 ///
 /// # Safety
@@ -13,7 +15,7 @@ pub(super) trait Block {
     const BYTES: usize;
     /// Whether `m` is part of the type.
     const MIN: bool;
-    /// d, and in the upper half m: two f16.
+    /// What `scales` takes d from: d, and in the upper half m, two f16.
     #[inline(always)]
     unsafe fn head(block: *const u8) -> u32 {
         // SAFETY: inside the block.
@@ -21,11 +23,17 @@ pub(super) trait Block {
     }
     /// The 32 quants.
     unsafe fn quants(block: *const u8) -> [int8x16_t; 2];
+    /// d of the blocks that the lanes are heads of.
+    #[inline(always)]
+    unsafe fn scales(heads: uint32x4_t) -> float32x4_t {
+        // SAFETY: register arithmetic.
+        unsafe { lanes::low_halves(heads) }
+    }
 }
 
 /// Element j the low nibble of byte j, element j + 16 the high one.
 #[inline(always)]
-unsafe fn nibbles(p: *const u8) -> [uint8x16_t; 2] {
+pub(super) unsafe fn nibbles(p: *const u8) -> [uint8x16_t; 2] {
     // SAFETY: 16 bytes.
     unsafe {
         let bytes = vld1q_u8(p);

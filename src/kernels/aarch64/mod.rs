@@ -7,18 +7,21 @@ mod bf16;
 mod blocks;
 mod dot;
 mod float;
+mod grouped;
 mod lanes;
 mod level;
 mod panel;
 mod quantize;
 mod rows;
 mod supers;
+mod tables;
 mod tile;
 
 use std::arch::is_aarch64_feature_detected;
 use std::marker::PhantomData;
 
 use super::columns::for_columns;
+use super::generic::{grouped as codebook, tables as table};
 use super::table::{Job, Table};
 use super::{ActKind, Isa, generic};
 use crate::quant::TensorType;
@@ -73,6 +76,18 @@ unsafe fn matmul<L: Level>(job: &Job<'_>, scratch: &mut [u8]) {
             TensorType::Q4_K => with_supers::<L, supers::Q4K>(job, scratch),
             TensorType::Q5_K => with_supers::<L, supers::Q5K>(job, scratch),
             TensorType::Q6_K => with_supers::<L, supers::Q6K>(job, scratch),
+            TensorType::IQ4_NL => with_blocks::<L, table::Iq4Nl>(job, scratch),
+            TensorType::MXFP4 => with_blocks::<L, table::Mxfp4>(job, scratch),
+            TensorType::IQ4_XS => with_supers::<L, table::Iq4Xs>(job, scratch),
+            TensorType::IQ1_S => with_supers::<L, codebook::Iq1S>(job, scratch),
+            TensorType::IQ1_M => with_supers::<L, codebook::Iq1M>(job, scratch),
+            TensorType::IQ2_XXS => with_supers::<L, codebook::Iq2Xxs>(job, scratch),
+            TensorType::IQ2_XS => with_supers::<L, codebook::Iq2Xs>(job, scratch),
+            TensorType::IQ2_S => with_supers::<L, codebook::Iq2S>(job, scratch),
+            TensorType::IQ3_XXS => with_supers::<L, codebook::Iq3Xxs>(job, scratch),
+            TensorType::IQ3_S => with_supers::<L, codebook::Iq3S>(job, scratch),
+            TensorType::TQ1_0 => with_supers::<L, codebook::Tq10>(job, scratch),
+            TensorType::TQ2_0 => with_supers::<L, codebook::Tq20>(job, scratch),
             TensorType::F32 => float::products::<float::F32>(job),
             TensorType::F16 => float::products::<float::F16>(job),
             TensorType::BF16 => bf16::products(job),

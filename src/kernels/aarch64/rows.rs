@@ -87,7 +87,7 @@ impl<T: Super, const N: usize> Kernel for SuperBlocks<'_, T, N> {
                     let mut acc = [vdupq_n_f32(0.0); N];
                     for b in 0..blocks {
                         let head = vld1q_u32(heads.cast::<u32>().add(b * ROWS + four * 4));
-                        let (d, dmin) = (lanes::low_halves(head), lanes::high_halves(head));
+                        let (d, dmin) = (T::factors(head), lanes::high_halves(head));
                         for c in 0..N {
                             let at = ((c * blocks + b) * ROWS + four * 4) * 16;
                             let da = vdupq_n_f32(columns[c].add(layout.scales).cast::<f32>().add(b).read());
@@ -224,7 +224,7 @@ impl<T: Block, const N: usize> Kernel for Blocks<'_, T, N> {
                                 }
                                 let head = vld1q_u32(heads.cast::<u32>().add(b * ROWS + four * 4));
                                 let da = vdupq_n_f32(columns[c].add(layout.scales).cast::<f32>().add(b).read());
-                                acc[c] = vfmaq_f32(acc[c], vmulq_f32(lanes::low_halves(head), da), vcvtq_f32_s32(by_block[j]));
+                                acc[c] = vfmaq_f32(acc[c], vmulq_f32(T::scales(head), da), vcvtq_f32_s32(by_block[j]));
                                 if T::MIN {
                                     let minus_128 = columns[c].add(layout.sums).cast::<i32>().add(b).read();
                                     let a_sum = vdupq_n_f32((minus_128 / -128) as f32);

@@ -4,6 +4,8 @@
 
 use std::arch::aarch64::*;
 
+use super::lanes;
+
 /// A type with super-blocks of 256: y = d·scale·q − dmin·min.
 ///
 /// # Safety
@@ -15,6 +17,8 @@ pub(super) trait Super {
     const PER_32: bool;
     /// Whether the type has minima.
     const MINS: bool;
+    /// By what d is multiplied, a power of two.
+    const FACTOR: f32 = 1.0;
     /// d, and in the upper half dmin: two f16.
     unsafe fn head(block: *const u8) -> u32;
     /// 16 scales; where there are 8, the upper ones are something else.
@@ -23,6 +27,15 @@ pub(super) trait Super {
     unsafe fn mins(block: *const u8) -> int8x16_t;
     /// Quants `32 * I ..`.
     unsafe fn quants<const I: usize>(block: *const u8) -> [int8x16_t; 2];
+    /// d of the super-blocks that the lanes are heads of.
+    #[inline(always)]
+    unsafe fn factors(heads: uint32x4_t) -> float32x4_t {
+        // SAFETY: register arithmetic.
+        unsafe {
+            let d = lanes::low_halves(heads);
+            if Self::FACTOR == 1.0 { d } else { vmulq_n_f32(d, Self::FACTOR) }
+        }
+    }
 }
 
 /// 32 bytes, each shifted right by `by` bits (negative is left), and masked. `by` is known where this is inlined.

@@ -125,7 +125,7 @@ unsafe fn build_super<P: Panel, T: Super>(rows: [*const u8; 8], to: *mut u8) {
                 }
             }
         }
-        store_heads(&heads, to.add(SUPER_HEAD).cast());
+        store_heads(&heads, to.add(SUPER_HEAD).cast(), |heads| T::factors(heads));
     }
 }
 
@@ -159,14 +159,14 @@ unsafe fn arrange<P: Panel>(quants: &[[int8x16_t; 2]; 8], to: *mut u8) {
     }
 }
 
-/// The low halves of 8 heads as f32, and then the high ones.
+/// The first scales of 8 heads, and then their high halves, as f32.
 #[inline(always)]
-unsafe fn store_heads(heads: &[u32; 8], to: *mut f32) {
+unsafe fn store_heads(heads: &[u32; 8], to: *mut f32, scales: impl Fn(uint32x4_t) -> float32x4_t) {
     // SAFETY: the caller's promise: 16 floats are writable.
     unsafe {
         for half in 0..2 {
             let four = vld1q_u32(heads.as_ptr().add(half * 4));
-            vst1q_f32(to.add(half * 4), lanes::low_halves(four));
+            vst1q_f32(to.add(half * 4), scales(four));
             vst1q_f32(to.add(8 + half * 4), lanes::high_halves(four));
         }
     }
@@ -303,7 +303,7 @@ unsafe fn build_block<P: Panel, T: Block>(rows: [*const u8; 8], to: *mut u8) {
             heads[r] = T::head(rows[r]);
         }
         arrange::<P>(&quants, to);
-        store_heads(&heads, to.add(BLOCK_HEAD).cast());
+        store_heads(&heads, to.add(BLOCK_HEAD).cast(), |heads| T::scales(heads));
     }
 }
 

@@ -2,8 +2,10 @@
 //! other instruction sets compute the same in another shape. No speed here.
 
 mod float;
+pub(super) mod grouped;
 mod integer;
 pub(super) mod quantize;
+pub(super) mod tables;
 pub(super) mod unpack;
 
 use super::table::{Job, Table};
@@ -30,6 +32,18 @@ pub(super) unsafe fn matmul(job: &Job<'_>, scratch: &mut [u8]) {
             TensorType::Q4_K => integer::super_blocks::<unpack::Q4K>(job),
             TensorType::Q5_K => integer::super_blocks::<unpack::Q5K>(job),
             TensorType::Q6_K => integer::super_blocks::<unpack::Q6K>(job),
+            TensorType::IQ4_NL => integer::blocks::<tables::Iq4Nl>(job),
+            TensorType::MXFP4 => integer::blocks::<tables::Mxfp4>(job),
+            TensorType::IQ4_XS => integer::super_blocks::<tables::Iq4Xs>(job),
+            TensorType::IQ1_S => integer::super_blocks::<grouped::Iq1S>(job),
+            TensorType::IQ1_M => integer::super_blocks::<grouped::Iq1M>(job),
+            TensorType::IQ2_XXS => integer::super_blocks::<grouped::Iq2Xxs>(job),
+            TensorType::IQ2_XS => integer::super_blocks::<grouped::Iq2Xs>(job),
+            TensorType::IQ2_S => integer::super_blocks::<grouped::Iq2S>(job),
+            TensorType::IQ3_XXS => integer::super_blocks::<grouped::Iq3Xxs>(job),
+            TensorType::IQ3_S => integer::super_blocks::<grouped::Iq3S>(job),
+            TensorType::TQ1_0 => integer::super_blocks::<grouped::Tq10>(job),
+            TensorType::TQ2_0 => integer::super_blocks::<grouped::Tq20>(job),
             TensorType::BF16 => float::bf16(job),
             _ => float::decoded(job, scratch),
         }

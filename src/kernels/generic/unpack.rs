@@ -48,7 +48,7 @@ fn half_at(bytes: &[u8], at: usize) -> f32 {
 }
 
 /// The nibbles of 16 bytes: element j the low one of byte j, element j + 16 the high one.
-fn nibbles(bytes: &[u8]) -> [i8; 32] {
+pub(super) fn nibbles(bytes: &[u8]) -> [i8; 32] {
     std::array::from_fn(|j| (if j < 16 { bytes[j] & 15 } else { bytes[j - 16] >> 4 }) as i8)
 }
 

@@ -9,6 +9,7 @@ use std::arch::x86_64::*;
 use std::sync::OnceLock;
 
 use super::super::Isa;
+use super::super::generic::{grouped as codebook, tables as table};
 use super::super::table::{Job, Table};
 use super::avx512::blocks::{self, Block};
 use super::avx512::many::{self, Stretch};
@@ -69,6 +70,18 @@ unsafe fn matmul(job: &Job<'_>, scratch: &mut [u8]) {
             TensorType::Q4_K => with_supers::<supers::Q4K>(job, scratch, plane_units::<2, 4>),
             TensorType::Q5_K => with_supers::<supers::Q5K>(job, scratch, plane_units::<2, 4>),
             TensorType::Q6_K => with_supers::<supers::Q6K>(job, scratch, plane_units::<2, 0>),
+            TensorType::IQ4_NL => with_blocks::<table::Iq4Nl>(job, scratch, block_units::<false>),
+            TensorType::MXFP4 => with_blocks::<table::Mxfp4>(job, scratch, block_units::<false>),
+            TensorType::IQ4_XS => with_supers::<table::Iq4Xs>(job, scratch, plane_units::<2, 0>),
+            TensorType::IQ1_S => with_supers::<codebook::Iq1S>(job, scratch, plane_units::<2, 0>),
+            TensorType::IQ1_M => with_supers::<codebook::Iq1M>(job, scratch, plane_units::<2, 0>),
+            TensorType::IQ2_XXS => with_supers::<codebook::Iq2Xxs>(job, scratch, plane_units::<2, 0>),
+            TensorType::IQ2_XS => with_supers::<codebook::Iq2Xs>(job, scratch, plane_units::<2, 0>),
+            TensorType::IQ2_S => with_supers::<codebook::Iq2S>(job, scratch, plane_units::<2, 0>),
+            TensorType::IQ3_XXS => with_supers::<codebook::Iq3Xxs>(job, scratch, plane_units::<2, 0>),
+            TensorType::IQ3_S => with_supers::<codebook::Iq3S>(job, scratch, plane_units::<2, 0>),
+            TensorType::TQ1_0 => with_supers::<codebook::Tq10>(job, scratch, plane_units::<1, 0>),
+            TensorType::TQ2_0 => with_supers::<codebook::Tq20>(job, scratch, plane_units::<1, 0>),
             _ => avx512::matmul::<true>(job, scratch),
         }
     }

@@ -4,6 +4,8 @@
 
 use std::arch::x86_64::*;
 
+use super::lanes;
+
 /// A type with blocks of 32, as the AVX2 kernels see it: y = d·(q − offset) + m.
 ///
 /// # Safety
@@ -19,7 +21,7 @@ pub(super) trait Block {
     const MIN: bool;
     /// How many sums of two products fit an i16 together.
     const ADDS: usize;
-    /// d, and in the upper half m: two f16.
+    /// What `scales` takes d from: d, and in the upper half m, two f16.
     #[inline(always)]
     unsafe fn head(block: *const u8) -> u32 {
         // SAFETY: inside the block.
@@ -27,11 +29,17 @@ pub(super) trait Block {
     }
     /// The 32 quants.
     unsafe fn quants(block: *const u8) -> __m256i;
+    /// d of the blocks that the lanes are heads of.
+    #[inline(always)]
+    unsafe fn scales(heads: __m256i) -> __m256 {
+        // SAFETY: register arithmetic.
+        unsafe { lanes::low_halves(heads) }
+    }
 }
 
 /// Element j the low nibble of byte j, element j + 16 the high one.
 #[inline(always)]
-unsafe fn nibbles(p: *const u8) -> __m256i {
+pub(super) unsafe fn nibbles(p: *const u8) -> __m256i {
     // SAFETY: 16 bytes.
     unsafe {
         let bytes = _mm_loadu_si128(p.cast());

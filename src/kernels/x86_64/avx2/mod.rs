@@ -3,12 +3,15 @@
 mod bf16;
 mod blocks;
 mod float;
+mod grouped;
 mod lanes;
 mod quantize;
 mod rows;
 mod supers;
+mod tables;
 mod tile;
 
+use super::super::generic::{grouped as codebook, tables as table};
 use super::super::table::{Job, Table};
 use super::super::{ActKind, Isa, generic};
 use super::for_columns;
@@ -43,6 +46,18 @@ pub(super) unsafe fn matmul(job: &Job<'_>, scratch: &mut [u8]) {
             TensorType::Q4_K => with_supers::<supers::Q4K>(job, scratch),
             TensorType::Q5_K => with_supers::<supers::Q5K>(job, scratch),
             TensorType::Q6_K => with_supers::<supers::Q6K>(job, scratch),
+            TensorType::IQ4_NL => with_blocks::<table::Iq4Nl>(job, scratch),
+            TensorType::MXFP4 => with_blocks::<table::Mxfp4>(job, scratch),
+            TensorType::IQ4_XS => with_supers::<table::Iq4Xs>(job, scratch),
+            TensorType::IQ1_S => with_supers::<codebook::Iq1S>(job, scratch),
+            TensorType::IQ1_M => with_supers::<codebook::Iq1M>(job, scratch),
+            TensorType::IQ2_XXS => with_supers::<codebook::Iq2Xxs>(job, scratch),
+            TensorType::IQ2_XS => with_supers::<codebook::Iq2Xs>(job, scratch),
+            TensorType::IQ2_S => with_supers::<codebook::Iq2S>(job, scratch),
+            TensorType::IQ3_XXS => with_supers::<codebook::Iq3Xxs>(job, scratch),
+            TensorType::IQ3_S => with_supers::<codebook::Iq3S>(job, scratch),
+            TensorType::TQ1_0 => with_supers::<codebook::Tq10>(job, scratch),
+            TensorType::TQ2_0 => with_supers::<codebook::Tq20>(job, scratch),
             TensorType::F32 => float::products::<float::F32>(job),
             TensorType::F16 => float::products::<float::F16>(job),
             TensorType::BF16 => bf16::products(job),

@@ -46,8 +46,13 @@ pub(super) unsafe fn super_blocks<T: Super, const N: usize>(job: &Job<'_>, first
                     let mut acc = [_mm256_setzero_si256(); N];
                     if T::OFFSET != 0 {
                         for c in 0..N {
-                            let sums16 = _mm256_loadu_si256(columns[c].add(layout.sums + b * 32).cast());
-                            acc[c] = _mm256_mullo_epi32(_mm256_madd_epi16(scales, sums16), _mm256_set1_epi32(-T::OFFSET));
+                            let scaled = if T::PER_32 {
+                                let sums32 = _mm_loadu_si128(columns[c].add(layout.sums32 + b * 16).cast());
+                                _mm256_zextsi128_si256(_mm_madd_epi16(_mm256_castsi256_si128(scales), sums32))
+                            } else {
+                                _mm256_madd_epi16(scales, _mm256_loadu_si256(columns[c].add(layout.sums + b * 32).cast()))
+                            };
+                            acc[c] = _mm256_mullo_epi32(scaled, _mm256_set1_epi32(-T::OFFSET));
                         }
                     }
                     let q = columns.map(|column| column.add(b * 256));
@@ -82,7 +87,7 @@ pub(super) unsafe fn super_blocks<T: Super, const N: usize>(job: &Job<'_>, first
             let mut acc = [_mm256_setzero_ps(); N];
             for b in 0..blocks {
                 let head = _mm256_load_si256(heads.add(b * 32).cast());
-                let (d, dmin) = (lanes::low_halves(head), lanes::high_halves(head));
+                let (d, dmin) = (T::factors(head), lanes::high_halves(head));
                 for c in 0..N {
                     let at = sums.add((c * blocks + b) * 256);
                     let sum = lanes::sum_8(std::array::from_fn(|r| _mm256_load_si256(at.add(r * 32).cast())));
@@ -110,8 +115,8 @@ unsafe fn products<T: Super, const N: usize, const I: usize>(acc: &mut [__m256i;
         let (w, s) = (T::quants::<I>(block), spread::<T, I>(scales));
         for c in 0..N {
             let a = _mm256_loadu_si256(q[c].add(I * 32).cast());
-            // Two products of at most 63 · 127 fit 16 bits.
-            acc[c] = _mm256_add_epi32(acc[c], _mm256_madd_epi16(_mm256_maddubs_epi16(w, a), s));
+            // Two products of at most 127 · 127 fit 16 bits.
+            acc[c] = _mm256_add_epi32(acc[c], _mm256_madd_epi16(signed_pairs::<T>(w, a), s));
         }
     }
 }
@@ -187,7 +192,7 @@ pub(super) unsafe fn blocks<T: Block, const N: usize>(job: &Job<'_>, first: usiz
                         let minus_128 = columns[c].add(layout.sums).cast::<i32>().add(b).read();
                         let offset = if T::MIN || T::SIGNED { 0 } else { minus_128 >> T::SHIFT };
                         let sum = _mm256_add_epi32(sum, _mm256_set1_epi32(offset));
-                        acc[c] = _mm256_fmadd_ps(_mm256_mul_ps(lanes::low_halves(head), da), _mm256_cvtepi32_ps(sum), acc[c]);
+                        acc[c] = _mm256_fmadd_ps(_mm256_mul_ps(T::scales(head), da), _mm256_cvtepi32_ps(sum), acc[c]);
                         if T::MIN {
                             let a_sum = _mm256_set1_ps((minus_128 / -128) as f32);
                             acc[c] = _mm256_fmadd_ps(_mm256_mul_ps(lanes::high_halves(head), da), a_sum, acc[c]);
@@ -205,6 +210,13 @@ pub(super) unsafe fn blocks<T: Block, const N: usize>(job: &Job<'_>, first: usiz
 /// Sums of two products as i16: at most 2 · 128 · 127.
 #[inline(always)]
 pub(super) unsafe fn pairs<T: Block>(w: __m256i, a: __m256i) -> __m256i {
+    // SAFETY: register arithmetic.
+    unsafe { if T::SIGNED { _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w)) } else { _mm256_maddubs_epi16(w, a) } }
+}
+
+/// As [`pairs`].
+#[inline(always)]
+pub(super) unsafe fn signed_pairs<T: Super>(w: __m256i, a: __m256i) -> __m256i {
     // SAFETY: register arithmetic.
     unsafe { if T::SIGNED { _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w)) } else { _mm256_maddubs_epi16(w, a) } }
 }

@@ -4,6 +4,8 @@
 
 use std::arch::x86_64::*;
 
+use super::lanes;
+
 /// A type with super-blocks of 256, as the AVX2 kernels see it: y = d·scale·(q − OFFSET) − dmin·min.
 ///
 /// # Safety
@@ -17,16 +19,29 @@ pub(super) trait Super {
     const PER_32: bool;
     /// Whether the type has minima.
     const MINS: bool;
+    /// Whether the quants are signed; then there is no offset.
+    const SIGNED: bool = false;
     /// How many sums of two products fit an i16 together.
     const ADDS: usize;
+    /// By what d is multiplied, a power of two.
+    const FACTOR: f32 = 1.0;
     /// d, and in the upper half dmin: two f16.
     unsafe fn head(block: *const u8) -> u32;
     /// 16 scales as i16; where there are 8, the upper ones are something else.
     unsafe fn scales(block: *const u8) -> __m256i;
     /// 16 minima (or 8) as i16.
     unsafe fn mins(block: *const u8) -> __m256i;
-    /// Quants `32 * I ..`, unsigned.
+    /// Quants `32 * I ..`, unsigned but where `SIGNED`.
     unsafe fn quants<const I: usize>(block: *const u8) -> __m256i;
+    /// d of the super-blocks that the lanes are heads of.
+    #[inline(always)]
+    unsafe fn factors(heads: __m256i) -> __m256 {
+        // SAFETY: register arithmetic.
+        unsafe {
+            let d = lanes::low_halves(heads);
+            if Self::FACTOR == 1.0 { d } else { _mm256_mul_ps(d, _mm256_set1_ps(Self::FACTOR)) }
+        }
+    }
 }
 
 /// The scale of each 16-bit lane, that is of two elements, of the 32 elements `I`.

@@ -8,7 +8,7 @@ use super::super::super::table::Job;
 use super::super::for_columns;
 use super::blocks::Block;
 use super::lanes;
-use super::rows::pairs;
+use super::rows::{pairs, signed_pairs};
 use super::supers::Super;
 
 #[repr(C, align(32))]
@@ -83,7 +83,7 @@ unsafe fn build_super<T: Super>(rows: [*const u8; 8], to: *mut u8) {
             }
         }
         let heads = _mm256_load_si256(heads.0.as_ptr().cast());
-        _mm256_store_ps(to.add(2816).cast(), lanes::low_halves(heads));
+        _mm256_store_ps(to.add(2816).cast(), T::factors(heads));
         _mm256_store_ps(to.add(2848).cast(), lanes::high_halves(heads));
     }
 }
@@ -133,7 +133,7 @@ unsafe fn super_tile<T: Super, const N: usize>(job: &Job<'_>, records: *const u8
                         let w = _mm256_load_si256(record.add(at * 32).cast());
                         for c in 0..N {
                             let a = _mm256_set1_epi32(columns[c].add(b * 256 + at * 4).cast::<i32>().read());
-                            short[c] = _mm256_add_epi16(short[c], _mm256_maddubs_epi16(w, a));
+                            short[c] = _mm256_add_epi16(short[c], signed_pairs::<T>(w, a));
                         }
                     }
                     for c in 0..N {
@@ -208,7 +208,7 @@ unsafe fn build_block<T: Block>(rows: [*const u8; 8], to: *mut u8) {
             _mm256_store_si256(to.add(j * 32).cast(), dwords);
         }
         let heads = _mm256_load_si256(heads.0.as_ptr().cast());
-        _mm256_store_ps(to.add(256).cast(), lanes::low_halves(heads));
+        _mm256_store_ps(to.add(256).cast(), T::scales(heads));
         _mm256_store_ps(to.add(288).cast(), lanes::high_halves(heads));
     }
 }

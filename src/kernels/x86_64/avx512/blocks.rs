@@ -4,6 +4,8 @@
 
 use std::arch::x86_64::*;
 
+use super::lanes;
+
 /// A type with blocks of 32, as the AVX-512 kernels see it: y = d·(q − offset) + m.
 pub(in crate::kernels::x86_64) trait Block {
     /// Bytes of a block.
@@ -12,7 +14,7 @@ pub(in crate::kernels::x86_64) trait Block {
     const SHIFT: u32;
     /// Whether `m` is part of the type.
     const MIN: bool;
-    /// d, and in the upper half m: two f16.
+    /// What `scales` takes d from: d, and in the upper half m, two f16.
     ///
     /// # Safety
     /// `BYTES` bytes are readable at `block`.
@@ -26,11 +28,20 @@ pub(in crate::kernels::x86_64) trait Block {
     /// # Safety
     /// `BYTES` bytes are readable at both; AVX-512 F and BW.
     unsafe fn pair(a: *const u8, b: *const u8) -> __m512i;
+    /// d of the blocks that the lanes are heads of.
+    ///
+    /// # Safety
+    /// AVX-512 F.
+    #[inline(always)]
+    unsafe fn scales(heads: __m512i) -> __m512 {
+        // SAFETY: register arithmetic.
+        unsafe { lanes::low_halves(heads) }
+    }
 }
 
 /// Elements of two blocks of nibbles: element j the low nibble of byte j, element j + 16 the high one.
 #[inline(always)]
-unsafe fn nibbles(a: *const u8, b: *const u8) -> __m512i {
+pub(super) unsafe fn nibbles(a: *const u8, b: *const u8) -> __m512i {
     const HIGH: i64 = 0x0004_0004_0004_0004;
     // SAFETY: 16 bytes at each.
     unsafe {

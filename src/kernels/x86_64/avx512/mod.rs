@@ -4,16 +4,20 @@ mod abreast;
 mod bf16;
 pub(super) mod blocks;
 mod float;
+mod grouped;
 pub(super) mod lanes;
+mod lookup;
 pub(super) mod many;
 pub(super) mod panel;
 mod quantize;
 mod rows;
 pub(super) mod supers;
+mod tables;
 mod tile;
 
 use std::ops::RangeInclusive;
 
+use super::super::generic::{grouped as codebook, tables as table};
 use super::super::table::{Job, Table};
 use super::super::{ActKind, Isa, generic};
 use super::{avx2, for_columns};
@@ -56,6 +60,9 @@ pub(super) unsafe fn matmul<const VNNI: bool>(job: &Job<'_>, scratch: &mut [u8])
                 TensorType::Q4_K => return abreast::super_blocks::<supers::Q4K>(job, scratch, few_supers_32::<supers::Q4K, true>),
                 TensorType::Q5_K => return abreast::super_blocks::<supers::Q5K>(job, scratch, few_supers_32::<supers::Q5K, true>),
                 TensorType::Q6_K => return abreast::super_blocks::<supers::Q6K>(job, scratch, few_supers::<supers::Q6K, true>),
+                TensorType::IQ4_NL => return abreast::blocks::<table::Iq4Nl>(job, scratch, few_blocks::<table::Iq4Nl, true>),
+                TensorType::MXFP4 => return abreast::blocks::<table::Mxfp4>(job, scratch, few_blocks::<table::Mxfp4, true>),
+                TensorType::IQ4_XS => return abreast::super_blocks::<table::Iq4Xs>(job, scratch, few_supers::<table::Iq4Xs, true>),
                 _ => {}
             }
         }
@@ -75,6 +82,18 @@ pub(super) unsafe fn matmul<const VNNI: bool>(job: &Job<'_>, scratch: &mut [u8])
             TensorType::Q4_K => many::scaled_blocks::<supers::Q4K>(job, scratch, tile::scaled::<supers::Q4K>),
             TensorType::Q5_K => many::scaled_blocks::<supers::Q5K>(job, scratch, tile::scaled::<supers::Q5K>),
             TensorType::Q6_K => many::scaled_blocks::<supers::Q6K>(job, scratch, tile::scaled::<supers::Q6K>),
+            TensorType::IQ4_NL => with_blocks::<table::Iq4Nl, VNNI>(job, scratch, tile::blocks::<false>),
+            TensorType::MXFP4 => with_blocks::<table::Mxfp4, VNNI>(job, scratch, tile::blocks::<false>),
+            TensorType::IQ4_XS => with_supers::<table::Iq4Xs, VNNI>(job, scratch),
+            TensorType::IQ1_S => with_supers::<codebook::Iq1S, VNNI>(job, scratch),
+            TensorType::IQ1_M => with_supers::<codebook::Iq1M, VNNI>(job, scratch),
+            TensorType::IQ2_XXS => with_supers::<codebook::Iq2Xxs, VNNI>(job, scratch),
+            TensorType::IQ2_XS => with_supers::<codebook::Iq2Xs, VNNI>(job, scratch),
+            TensorType::IQ2_S => with_supers::<codebook::Iq2S, VNNI>(job, scratch),
+            TensorType::IQ3_XXS => with_supers::<codebook::Iq3Xxs, VNNI>(job, scratch),
+            TensorType::IQ3_S => with_supers::<codebook::Iq3S, VNNI>(job, scratch),
+            TensorType::TQ1_0 => with_supers::<codebook::Tq10, VNNI>(job, scratch),
+            TensorType::TQ2_0 => with_supers::<codebook::Tq20, VNNI>(job, scratch),
             TensorType::F32 => float::products::<float::F32>(job),
             TensorType::F16 => float::products::<float::F16>(job),
             TensorType::BF16 if VNNI && is_x86_feature_detected!("avx512bf16") => bf16::products::<true>(job),
@@ -113,6 +132,17 @@ unsafe fn few_supers_32<T: Super32, const VNNI: bool>(job: &Job<'_>, scratch: &m
     // SAFETY: passed on; the columns exist.
     unsafe {
         for_columns!(first..job.acts.cols, N in [4, 2, 1], rows::super_blocks_32::<T, N, VNNI>(job, first, scratch));
+    }
+}
+
+/// Rows one after the other, or panels of which the scales stand apart.
+unsafe fn with_supers<T: Super, const VNNI: bool>(job: &Job<'_>, scratch: &mut [u8]) {
+    // SAFETY: passed on.
+    unsafe {
+        match job.acts.cols {
+            1..=rows::MAX_COLUMNS => few_supers::<T, VNNI>(job, scratch),
+            _ => many::scaled_blocks::<T>(job, scratch, tile::scaled::<T>),
+        }
     }
 }
 

@@ -128,7 +128,7 @@ unsafe fn heads<T: Super>(rows: &[*const u8; 16], record: &Record, negate: bool,
             }
         }
         let heads = _mm512_load_si512(heads.0.as_ptr().cast());
-        let d = lanes::low_halves(heads);
+        let d = T::factors(heads);
         let d = if negate { _mm512_sub_ps(_mm512_set1_ps(-0.0), d) } else { d };
         _mm512_store_ps(to.add(record.scales).cast(), d);
         _mm512_store_ps(to.add(record.mins).cast(), lanes::high_halves(heads));
@@ -200,7 +200,7 @@ pub(in crate::kernels::x86_64) unsafe fn build_blocks<T: Block, const BIASED: bo
         lanes::transpose_memory(by_row.0.as_ptr().cast(), to);
         for (half, heads) in heads.0.iter().enumerate() {
             let heads = _mm512_load_si512(heads.as_ptr().cast());
-            _mm512_store_ps(to.add(BLOCK_RECORD.scales + half * 64).cast(), lanes::low_halves(heads));
+            _mm512_store_ps(to.add(BLOCK_RECORD.scales + half * 64).cast(), T::scales(heads));
             _mm512_store_ps(to.add(BLOCK_RECORD.mins + half * 64).cast(), lanes::high_halves(heads));
         }
     }

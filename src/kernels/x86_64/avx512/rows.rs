@@ -21,13 +21,12 @@ pub(super) fn super_blocks_scratch(blocks: usize) -> usize {
     blocks * (MAX_COLUMNS * (1024 + 256) + 64)
 }
 
-/// Products with super-blocks of 256, scales per 16, of columns `first .. first + N`.
+/// Products with super-blocks of 256 of columns `first .. first + N`.
 ///
 /// # Safety
 /// As `Table::matmul`; AVX-512 F, BW, DQ, VL, and VNNI where `VNNI` says so; the columns exist.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
 pub(super) unsafe fn super_blocks<T: Super, const N: usize, const VNNI: bool>(job: &Job<'_>, first: usize, scratch: &mut [u8]) {
-    const { assert!(!T::PER_32) };
     let blocks = job.k / 256;
     assert!(scratch.len() >= super_blocks_scratch(blocks));
     let layout = job.acts.kind.layout(job.k);
@@ -50,16 +49,19 @@ pub(super) unsafe fn super_blocks<T: Super, const N: usize, const VNNI: bool>(jo
                     for c in 0..N {
                         let q = columns[c].add(b * 256);
                         let mut acc = _mm512_setzero_si512();
-                        if T::OFFSET != 0 {
-                            let sums16 = _mm256_loadu_si256(columns[c].add(layout.sums + b * 32).cast());
-                            let offset = _mm256_madd_epi16(scales, sums16);
-                            let offset = _mm256_mullo_epi32(offset, _mm256_set1_epi32(-T::OFFSET));
+                        if T::OFFSET != 0 && !wide::<T>() {
+                            let scaled = if T::PER_32 {
+                                let sums32 = _mm_loadu_si128(columns[c].add(layout.sums32 + b * 16).cast());
+                                _mm256_zextsi128_si256(_mm_madd_epi16(_mm256_castsi256_si128(scales), sums32))
+                            } else {
+                                _mm256_madd_epi16(scales, _mm256_loadu_si256(columns[c].add(layout.sums + b * 32).cast()))
+                            };
+                            let offset = _mm256_mullo_epi32(scaled, _mm256_set1_epi32(-T::OFFSET));
                             acc = _mm512_zextsi256_si512(offset);
                         }
                         for i in 0..4 {
                             let a = _mm512_loadu_si512(q.add(i * 64).cast());
-                            // Two products of at most 63 · 127 fit 16 bits.
-                            acc = lanes::dot_i16::<VNNI>(acc, _mm512_maddubs_epi16(w[i], a), s[i]);
+                            acc = lanes::dot_i16::<VNNI>(acc, pairs::<T>(w[i], a), s[i]);
                         }
                         _mm512_store_si512(sums.add(((c * blocks + b) * 16 + r) * 64).cast(), acc);
                         if T::MINS {
@@ -78,7 +80,7 @@ pub(super) unsafe fn super_blocks<T: Super, const N: usize, const VNNI: bool>(jo
             let mut acc = [_mm512_setzero_ps(); N];
             for b in 0..blocks {
                 let head = _mm512_load_si512(heads.add(b * 64).cast());
-                let (d, dmin) = (lanes::low_halves(head), lanes::high_halves(head));
+                let (d, dmin) = (T::factors(head), lanes::high_halves(head));
                 for c in 0..N {
                     let at = sums.add((c * blocks + b) * 1024);
                     let sum = lanes::sum_16(std::array::from_fn(|r| _mm512_load_si512(at.add(r * 64).cast())));
@@ -98,7 +100,26 @@ pub(super) unsafe fn super_blocks<T: Super, const N: usize, const VNNI: bool>(jo
     }
 }
 
-/// As [`super_blocks`], for scales per 32: registers of 256 bits, so that each has one scale, repeated by its load. Sums are
+/// Whether two products with unsigned quants do not fit 16 bits.
+const fn wide<T: Super>() -> bool {
+    T::OFFSET == 128
+}
+
+/// Sums of two products as i16: of at most 127 · 127 each. Quants that are too wide are taken with their sign, without the offset.
+#[inline(always)]
+unsafe fn pairs<T: Super>(w: __m512i, a: __m512i) -> __m512i {
+    // SAFETY: register arithmetic.
+    unsafe {
+        if !wide::<T>() {
+            return _mm512_maddubs_epi16(w, a);
+        }
+        let w = _mm512_sub_epi8(w, _mm512_set1_epi8(-128));
+        let a = _mm512_mask_sub_epi8(a, _mm512_movepi8_mask(w), _mm512_setzero_si512(), a);
+        _mm512_maddubs_epi16(_mm512_abs_epi8(w), a)
+    }
+}
+
+/// As [`super_blocks`], for scales per 32 and minima: registers of 256 bits, so that each has one scale, repeated by its load. Sums are
 /// `i32[cols][blocks][16 rows][8]`, and at the end of the scratch are the scales of a row, `i16[blocks][8][2]`.
 ///
 /// # Safety
@@ -336,7 +357,7 @@ unsafe fn group_chain<T: Block, const WHOLE: bool>(
             let da = _mm512_set1_ps(column.add(layout.scales).cast::<f32>().add(b + j).read());
             let minus_128 = column.add(layout.sums).cast::<i32>().add(b + j).read();
             let sum = if T::MIN { by_block[j] } else { _mm512_add_epi32(by_block[j], _mm512_set1_epi32(minus_128 >> T::SHIFT)) };
-            acc = _mm512_fmadd_ps(_mm512_mul_ps(lanes::low_halves(head), da), _mm512_cvtepi32_ps(sum), acc);
+            acc = _mm512_fmadd_ps(_mm512_mul_ps(T::scales(head), da), _mm512_cvtepi32_ps(sum), acc);
             if T::MIN {
                 let a_sum = _mm512_set1_ps((minus_128 / -128) as f32);
                 acc = _mm512_fmadd_ps(_mm512_mul_ps(lanes::high_halves(head), da), a_sum, acc);

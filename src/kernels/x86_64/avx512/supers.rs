@@ -4,6 +4,8 @@
 
 use std::arch::x86_64::*;
 
+use super::lanes;
+
 /// A type with super-blocks of 256, as the AVX-512 kernels see it: y = d·scale·(q − OFFSET) − dmin·min.
 ///
 /// # Safety
@@ -23,6 +25,8 @@ pub(in crate::kernels::x86_64) trait Super {
     const NEGATE: bool;
     /// What makes the last plane unsigned when it is added: 0, 64 or 128.
     const BIAS: i32;
+    /// By what d is multiplied, a power of two.
+    const FACTOR: f32 = 1.0;
     /// d, and in the upper half dmin: two f16.
     unsafe fn head(block: *const u8) -> u32;
     /// 16 scales as i16; where there are 8, the upper ones are something else.
@@ -31,6 +35,36 @@ pub(in crate::kernels::x86_64) trait Super {
     unsafe fn mins(block: *const u8) -> __m256i;
     /// Quants `64 * I ..`, unsigned.
     unsafe fn quants<const I: usize>(block: *const u8) -> __m512i;
+    /// d of the super-blocks that the lanes are heads of.
+    #[inline(always)]
+    unsafe fn factors(heads: __m512i) -> __m512 {
+        // SAFETY: register arithmetic.
+        unsafe {
+            let d = lanes::low_halves(heads);
+            if Self::FACTOR == 1.0 { d } else { _mm512_mul_ps(d, _mm512_set1_ps(Self::FACTOR)) }
+        }
+    }
+    /// −OFFSET times the sum of the activations of sub-block `j` of super-block `b`; `offsets16` are all of a column.
+    #[inline(always)]
+    unsafe fn minus_offset(offsets16: *const i32, b: usize, j: usize) -> __m512i {
+        let at = b * 16 + if Self::PER_32 { 2 * j } else { j };
+        // SAFETY: the caller's column has a sum times −32 for each 16 elements.
+        unsafe {
+            let mut minus_32 = _mm512_set1_epi32(offsets16.add(at).read());
+            if Self::PER_32 {
+                minus_32 = _mm512_add_epi32(minus_32, _mm512_set1_epi32(offsets16.add(at + 1).read()));
+            }
+            match Self::OFFSET {
+                1 => _mm512_srai_epi32::<5>(minus_32),
+                4 => _mm512_srai_epi32::<3>(minus_32),
+                16 => _mm512_srai_epi32::<1>(minus_32),
+                32 => minus_32,
+                64 => _mm512_slli_epi32::<1>(minus_32),
+                128 => _mm512_slli_epi32::<2>(minus_32),
+                _ => unreachable!("an offset without a shift"),
+            }
+        }
+    }
 }
 
 /// A type with scales per 32 elements, as products with few columns read it.

@@ -61,8 +61,7 @@ unsafe fn scaled_tile<T: Super, const N: usize, const P: usize>(stretch: &Stretc
                 let mut sums = [[_mm512_setzero_si512(); P]; N];
                 if T::OFFSET != 0 {
                     for c in 0..N {
-                        let start = columns[c].add(layout.offsets16).cast::<i32>().add(b * 16 + j).read();
-                        sums[c] = [_mm512_set1_epi32(start); P];
+                        sums[c] = [T::minus_offset(columns[c].add(layout.offsets16).cast(), b, j); P];
                     }
                 }
                 for i in j * quads..(j + 1) * quads {

@@ -72,7 +72,7 @@ pub(super) unsafe fn products<T: AbreastBlock, const N: usize>(job: &Job<'_>, fi
                     }
                 }
                 let head = heads.get(b);
-                let d = lanes::low_halves(head);
+                let d = T::scales(head);
                 for c in 0..N {
                     let sum = if N <= 2 { _mm512_add_epi32(sums[c], others[c]) } else { sums[c] };
                     let da = _mm512_set1_ps(columns[c].add(layout.scales).cast::<f32>().add(b).read());
@@ -134,7 +134,7 @@ unsafe fn with_fifths(mut quads: [__m512i; 8], fifths: __m512i) -> [__m512i; 8] 
 /// # Safety
 /// 16 bytes are readable at `at` of the rows; AVX-512 F and BW.
 #[inline(always)]
-unsafe fn nibble_quads(rows: Rows, at: usize) -> [__m512i; 8] {
+pub(super) unsafe fn nibble_quads(rows: Rows, at: usize) -> [__m512i; 8] {
     // SAFETY: passed on.
     unsafe {
         let packed = rows.dwords(at);

@@ -14,6 +14,7 @@
 
 mod blocks;
 mod supers;
+mod tables;
 
 use std::arch::asm;
 use std::arch::x86_64::*;

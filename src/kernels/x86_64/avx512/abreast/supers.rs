@@ -28,7 +28,7 @@ pub(in super::super) trait AbreastSuper: Super {
 }
 
 /// Up to 12 dwords of 16 rows.
-type Packed = [__m512i; 12];
+pub(super) type Packed = [__m512i; 12];
 
 /// `i32[sub-blocks][16 rows]`.
 #[repr(C, align(64))]
@@ -85,7 +85,7 @@ pub(super) unsafe fn products<T: AbreastSuper, const N: usize>(job: &Job<'_>, fi
                 }
                 rows.pass(T::BYTES);
                 let head = heads.get(b);
-                let (d, dmin) = (lanes::low_halves(head), lanes::high_halves(head));
+                let (d, dmin) = (T::factors(head), lanes::high_halves(head));
                 for c in 0..N {
                     let da = _mm512_set1_ps(columns[c].add(layout.scales).cast::<f32>().add(b).read());
                     acc[c] = _mm512_fmadd_ps(_mm512_mul_ps(d, da), _mm512_cvtepi32_ps(total[c]), acc[c]);
@@ -135,9 +135,7 @@ unsafe fn sub_block<T: AbreastSuper, const N: usize, const SUB: usize>(
         let mut sums = [_mm512_setzero_si512(); N];
         if T::OFFSET != 0 {
             for c in 0..N {
-                // The activations have their sums times -32.
-                let minus_32 = _mm512_set1_epi32(columns[c].add(layout.offsets16).cast::<i32>().add(b * 16 + j).read());
-                sums[c] = _mm512_sra_epi32(minus_32, _mm_cvtsi32_si128((32 / T::OFFSET).ilog2() as i32));
+                sums[c] = T::minus_offset(columns[c].add(layout.offsets16).cast(), b, j);
             }
         }
         // With few columns two chains, because one would be waited for.
@@ -160,12 +158,12 @@ unsafe fn sub_block<T: AbreastSuper, const N: usize, const SUB: usize>(
 
 /// Up to three times four dwords.
 #[inline(always)]
-unsafe fn packed_of(a: [__m512i; 4], b: [__m512i; 4], c: [__m512i; 4]) -> Packed {
+pub(super) unsafe fn packed_of(a: [__m512i; 4], b: [__m512i; 4], c: [__m512i; 4]) -> Packed {
     [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3]]
 }
 
 #[inline(always)]
-unsafe fn none() -> [__m512i; 4] {
+pub(super) unsafe fn none() -> [__m512i; 4] {
     // SAFETY: register arithmetic.
     unsafe { [_mm512_setzero_si512(); 4] }
 }
