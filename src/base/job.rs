@@ -60,6 +60,11 @@ impl JobWatch {
     pub fn progress(&self) -> (f32, &'static CStr) {
         self.0.progress()
     }
+
+    /// The stages in their order, each with the time that polls have spent in it so far, in nanoseconds.
+    pub fn stage_times(&self) -> impl Iterator<Item = (&'static CStr, u64)> + '_ {
+        self.0.stage_times()
+    }
 }
 
 impl<T> Job<T> {
@@ -94,7 +99,9 @@ impl<T> Job<T> {
         let failed = Inside::Failed(Error::internal("the work of the job panicked"));
         let Inside::Working(mut work) = std::mem::replace(&mut self.inside, failed) else { return };
         self.pace.begin_slice(budget_ns);
-        self.inside = match poll_once(work.as_mut()) {
+        let polled = poll_once(work.as_mut());
+        self.pace.end_slice();
+        self.inside = match polled {
             Poll::Ready(Ok(result)) => Inside::Finished(result),
             Poll::Ready(Err(error)) => Inside::Failed(error),
             Poll::Pending => Inside::Working(work),
@@ -208,6 +215,25 @@ mod tests {
         drop(saved);
         drop(counting(Arc::clone(&held)));
         assert_eq!(Arc::strong_count(&held), 1);
+    }
+
+    #[test]
+    fn stages_are_timed_without_the_pauses_between_polls() {
+        const TWO: &[Stage] = &[Stage { name: c"one", share: 0.5 }, Stage { name: c"two", share: 0.5 }];
+        let nap = std::time::Duration::from_millis(20);
+        let mut job = Job::new(TWO, |pace| async move {
+            std::thread::sleep(nap);
+            pace.spend(1 << 20).await;
+            pace.stage(1);
+            std::thread::sleep(2 * nap);
+            Ok(())
+        });
+        assert_eq!(job.poll(0).unwrap(), JobState::Running);
+        std::thread::sleep(10 * nap);
+        assert_eq!(job.poll(0).unwrap(), JobState::Finished);
+        let times: Vec<u128> = job.watch().stage_times().map(|(_, ns)| u128::from(ns)).collect();
+        assert!(times[0] >= nap.as_nanos() && times[1] >= 2 * nap.as_nanos(), "{times:?}");
+        assert!(times[0] + times[1] < 12 * nap.as_nanos(), "{times:?}");
     }
 
     #[test]

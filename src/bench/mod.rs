@@ -2,10 +2,38 @@
 //!
 //! Everything here measures the engine through the same public interface that a host has; nothing is estimated from a formula where it can
 //! be timed. A figure that could not be measured is `None` and becomes `null`, never 0. Units stand in the names. Long measurements are
-//! [jobs](crate::base::Job): their owner polls them, watches their progress, and may end them at any time.
+//! [jobs](crate::base::Job): their owner polls them, watches their progress, and may end them at any time; the time between polls is not
+//! counted ([`Clock`]). What they hand back is a [`Finding`]: figures, JSON, a table for people, and a verdict where there are limits.
 //!
 //! Not here: what a running host counts about itself (that is [`metrics`](crate::metrics)), and printing of any kind.
 
 #![forbid(unsafe_code)]
 
+mod clock;
+mod finding;
+mod host;
+mod kv_use;
+mod load;
+mod request;
+pub mod requests;
+mod result;
+mod settings;
 pub mod statistics;
+mod stop;
+mod summary;
+mod table;
+mod workload;
+
+pub use clock::Clock;
+pub use finding::{Finding, SCHEMA_VERSION, Verdict, json, text};
+pub use host::{Context, Host, Subject};
+pub use kv_use::{KvTimeline, KvUse};
+pub use load::LoadTimes;
+pub use request::RequestTimes;
+pub use requests::RequestsOptions;
+pub use result::{BenchmarkConfig, BenchmarkResult};
+pub use settings::Settings;
+pub use stop::{Sampling, Stop, StopReason, StopRule};
+pub use summary::{BenchmarkSummary, SeriesSummary};
+pub use table::{Table, figure};
+pub use workload::{Workload, check_deterministic, deterministic_sampler, prompt};
