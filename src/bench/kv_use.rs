@@ -150,6 +150,11 @@ impl KvTimeline {
         self.waste.max()
     }
 
+    /// The mean share of the pages in use that held nothing, in percent.
+    pub fn mean_tail_pct(&self) -> Option<f64> {
+        self.tail.mean()
+    }
+
     pub(super) fn value(&self) -> Value {
         let points: Vec<Value> = self.points.iter().map(|p| json!([p.at_ms, p.reserved, p.committed, p.live])).collect();
         json!({

@@ -9,7 +9,9 @@
 
 #![forbid(unsafe_code)]
 
+mod burners;
 mod clock;
+pub mod convoy;
 mod finding;
 mod host;
 mod kv_use;
@@ -17,14 +19,17 @@ mod load;
 mod request;
 pub mod requests;
 mod result;
+pub mod saturation;
 mod settings;
 pub mod statistics;
 mod stop;
 mod summary;
 mod table;
+mod traffic;
 mod workload;
 
 pub use clock::Clock;
+pub use convoy::{ConvoyFigures, ConvoyLimits, ConvoyOptions, ConvoyRepeat, ConvoyResult, LongRequests};
 pub use finding::{Finding, SCHEMA_VERSION, Verdict, json, text};
 pub use host::{Context, Host, Subject};
 pub use kv_use::{KvTimeline, KvUse};
@@ -32,8 +37,10 @@ pub use load::LoadTimes;
 pub use request::RequestTimes;
 pub use requests::RequestsOptions;
 pub use result::{BenchmarkConfig, BenchmarkResult};
+pub use saturation::{SaturationFigures, SaturationLimits, SaturationOptions, SaturationRepeat, SaturationResult};
 pub use settings::Settings;
 pub use stop::{Sampling, Stop, StopReason, StopRule};
 pub use summary::{BenchmarkSummary, SeriesSummary};
 pub use table::{Table, figure};
+pub use traffic::{Request, RequestResult, Served};
 pub use workload::{Workload, check_deterministic, deterministic_sampler, prompt};
