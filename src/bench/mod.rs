@@ -10,12 +10,16 @@
 #![forbid(unsafe_code)]
 
 mod burners;
+mod claim;
 mod clock;
 pub mod convoy;
 mod finding;
 mod host;
+pub mod kv_cache;
 mod kv_use;
 mod load;
+pub mod prefill;
+mod recompute;
 mod request;
 pub mod requests;
 mod result;
@@ -23,23 +27,28 @@ pub mod saturation;
 mod settings;
 pub mod statistics;
 mod stop;
+mod string_map;
 mod summary;
 mod table;
 mod traffic;
 mod workload;
 
+pub use claim::{Claim, FEWEST_PAIRS, PairRatio};
 pub use clock::Clock;
 pub use convoy::{ConvoyFigures, ConvoyLimits, ConvoyOptions, ConvoyRepeat, ConvoyResult, LongRequests};
 pub use finding::{Finding, SCHEMA_VERSION, Verdict, json, text};
 pub use host::{Context, Host, Subject};
+pub use kv_cache::{KvCacheOptions, KvCacheResult, KvCacheRow};
 pub use kv_use::{KvTimeline, KvUse};
 pub use load::LoadTimes;
+pub use prefill::{PrefillOptions, PrefillResult, PrefillRow};
 pub use request::RequestTimes;
 pub use requests::RequestsOptions;
 pub use result::{BenchmarkConfig, BenchmarkResult};
 pub use saturation::{SaturationFigures, SaturationLimits, SaturationOptions, SaturationRepeat, SaturationResult};
 pub use settings::Settings;
 pub use stop::{Sampling, Stop, StopReason, StopRule};
+pub use string_map::MapRow;
 pub use summary::{BenchmarkSummary, SeriesSummary};
 pub use table::{Table, figure};
 pub use traffic::{Request, RequestResult, Served};
