@@ -74,6 +74,21 @@ impl<T> Job<T> {
         Self { inside: Inside::Working(Box::pin(begin(pace.clone()))), pace }
     }
 
+    /// The same job with its result turned into another one, for owners that keep jobs of several kinds together.
+    pub fn map<U>(self, turn: impl FnOnce(T) -> U + Send + 'static) -> Job<U>
+    where
+        T: 'static,
+    {
+        let inside = match self.inside {
+            Inside::Working(work) => Inside::Working(Box::pin(async move { work.await.map(turn) })),
+            Inside::Finished(result) => Inside::Finished(turn(result)),
+            Inside::Taken => Inside::Taken,
+            Inside::Failed(error) => Inside::Failed(error),
+            Inside::GivenUp(state) => Inside::GivenUp(state),
+        };
+        Job { inside, pace: self.pace }
+    }
+
     /// Works for about `budget_ns` nanoseconds on the calling thread: 0 does one piece, `u64::MAX` goes on to the end. Where the job
     /// has ended, this says again how.
     ///
@@ -191,6 +206,17 @@ mod tests {
         job.take().unwrap();
         assert_eq!(job.take().unwrap_err().kind(), ErrorKind::InvalidArgument);
         counting(Arc::new(())).finish().unwrap();
+    }
+
+    #[test]
+    fn a_mapped_job_is_the_same_work_with_another_result() {
+        let job = counting(Arc::new(()));
+        let watch = job.watch();
+        let mut mapped = job.map(|held| Arc::strong_count(&held));
+        assert_eq!(mapped.poll(0).unwrap(), JobState::Running);
+        assert!(watch.progress().0 > 0.0);
+        assert_eq!(mapped.poll(u64::MAX).unwrap(), JobState::Finished);
+        assert_eq!(mapped.map(|count| count + 1).take().unwrap(), 2);
     }
 
     #[test]

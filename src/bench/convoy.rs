@@ -414,7 +414,8 @@ mod tests {
     fn limits_fail_only_beyond_them() {
         let at = ConvoyLimits { p99_increase_pct: 100.0, head_of_line_blocking_ms: 90.0, kv_fragmentation_pct: 15.0 };
         let (baseline, blocking) = (vec![10.0; 100], vec![90.0; 100]);
-        let judge = |convoy: f64, limits| ConvoyFigures::judge(&baseline, &[convoy; 100], &blocking, Some(15.0), 100, limits);
+        let judge =
+            |convoy: f64, limits: &ConvoyLimits| ConvoyFigures::judge(&baseline, &[convoy; 100], &blocking, Some(15.0), 100, limits);
         assert!(judge(20.0, &at).passed);
         let beyond = [
             ConvoyLimits { p99_increase_pct: 99.9, ..at },
