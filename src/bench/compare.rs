@@ -9,7 +9,7 @@ use crate::base::{Error, Result};
 
 use super::finding::{Finding, SCHEMA_VERSION, Verdict};
 use super::host::Context;
-use super::statistics::{Interval, Statistic, median, ratio_interval};
+use super::statistics::{Interval, Statistic, increase_pct, median, ratio_interval};
 use super::summary::{interval_value, range};
 use super::table::{Table, figure};
 
@@ -69,7 +69,7 @@ impl Change {
         let [baseline, current] = samples.map(median);
         let ratio = baseline.filter(|&before| before > 0.0).zip(current).map(|(before, now)| now / before);
         let ci = ratio_interval(samples[1], samples[0], Statistic::MEDIAN, seed);
-        let worse_pct = ratio.map(|ratio| if higher_is_better { (1.0 - ratio) * 100.0 } else { (ratio - 1.0) * 100.0 });
+        let worse_pct = increase_pct(baseline, current).map(|increase| if higher_is_better { -increase } else { increase });
         let verdict = match (worse_pct, &ci) {
             (Some(worse), Some(ci)) if ci.low > 1.0 || ci.high < 1.0 => match worse {
                 worse if worse > limits.fail_pct => Verdict::Failed,

@@ -14,7 +14,7 @@ use super::clock::Clock;
 use super::finding::{Finding, Verdict};
 use super::host::Context;
 use super::settings::Settings;
-use super::statistics::{Bootstrap, Interval, P50, P99, Sorted, Statistic, mean, percentile};
+use super::statistics::{Bootstrap, Interval, P50, P99, Sorted, Statistic, increase_pct, mean, percentile};
 use super::summary::{interval_value, range};
 use super::table::{Table, figure};
 use super::traffic::{Request, RequestResult, Served, Server};
@@ -109,7 +109,7 @@ impl ConvoyFigures {
     ) -> Self {
         let p99 = |values: &[f64]| percentile(values, P99).map(|p99| p99.value);
         let (baseline, convoy) = (p99(baseline_ms), p99(convoy_ms));
-        let increase = baseline.filter(|&before| before > 0.0).zip(convoy).map(|(before, with)| (with / before - 1.0) * 100.0);
+        let increase = increase_pct(baseline, convoy);
         let longest = Sorted::new(blocking_ms).values().last().copied();
         let mut reasons = vec![];
         for (what, values) in [("baseline", baseline_ms), ("convoy", convoy_ms), ("blocking", blocking_ms)] {

@@ -15,7 +15,7 @@ use super::convoy::batch_options;
 use super::finding::{Finding, Verdict};
 use super::host::Context;
 use super::settings::Settings;
-use super::statistics::{Bootstrap, Interval, P99, Statistic, median, percentile};
+use super::statistics::{Bootstrap, Interval, P99, Statistic, increase_pct, median, percentile};
 use super::summary::{interval_value, range};
 use super::table::{Table, figure};
 use super::traffic::{Request, RequestResult, Served, Server};
@@ -109,10 +109,8 @@ impl SaturationFigures {
         let p99 = |values: &[f64]| percentile(values, P99).map(|p99| p99.value);
         let (alone_tok_s, saturated_tok_s) = (median(tok_s.0), median(tok_s.1));
         let (alone_p99_ms, saturated_p99_ms) = (p99(latency_ms.0), p99(latency_ms.1));
-        let ratio =
-            |pair: (Option<f64>, Option<f64>)| pair.0.filter(|&before| before > 0.0).zip(pair.1).map(|(before, with)| with / before);
-        let loss = ratio((alone_tok_s, saturated_tok_s)).map(|ratio| (1.0 - ratio) * 100.0);
-        let increase = ratio((alone_p99_ms, saturated_p99_ms)).map(|ratio| (ratio - 1.0) * 100.0);
+        let loss = increase_pct(alone_tok_s, saturated_tok_s).map(|increase| -increase);
+        let increase = increase_pct(alone_p99_ms, saturated_p99_ms);
         let mut reasons = vec![];
         for (what, values) in [("undisturbed", latency_ms.0), ("saturated", latency_ms.1)] {
             if values.len() != expected || values.is_empty() {

@@ -14,5 +14,5 @@ pub use bootstrap::{Bootstrap, Interval, RESAMPLES, Statistic, interval, ratio_i
 pub use inter_token::InterToken;
 pub use outliers::{Outliers, median_absolute_deviation};
 pub use percentile::{P50, P95, P99, P999, Percentile, Sorted, median, percentile};
-pub use spread::{coefficient_of_variation, mean, sample_std};
+pub use spread::{coefficient_of_variation, increase_pct, mean, sample_std};
 pub use trend::{Trend, mann_kendall};

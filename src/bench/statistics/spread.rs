@@ -18,6 +18,12 @@ pub fn coefficient_of_variation(values: &[f64]) -> Option<f64> {
     (mean != 0.0).then(|| std / mean.abs())
 }
 
+/// By how many percent `now` is above `before`; `None` where either is missing or `before` is not above 0.
+pub fn increase_pct(before: Option<f64>, now: Option<f64>) -> Option<f64> {
+    // By the difference: a growth by exactly a limit in round numbers is not rounded to above it.
+    before.filter(|&before| before > 0.0).zip(now).map(|(before, now)| 100.0 * (now - before) / before)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -29,6 +35,7 @@ mod tests {
         assert_eq!(mean(&values), Some(5.0));
         assert!((sample_std(&values).unwrap() - (32.0f64 / 7.0).sqrt()).abs() < 1e-15);
         assert!((coefficient_of_variation(&values).unwrap() - (32.0f64 / 7.0).sqrt() / 5.0).abs() < 1e-15);
+        assert_eq!((increase_pct(Some(100.0), Some(70.0)), increase_pct(Some(0.0), Some(1.0))), (Some(-30.0), None));
         assert_eq!((mean(&[]), sample_std(&[3.0]), coefficient_of_variation(&[-1.0, 1.0])), (None, None, None));
     }
 
