@@ -57,6 +57,7 @@ fn requests_are_counted_token_by_token() {
     assert_eq!(after.generated_tokens - before.generated_tokens, 10 * (n as u64 + 2));
     // Of 32 positions that are reserved for 30 tokens, the cache holds 20 to 29 while tokens come out.
     assert!((result.kv.mean_waste_pct().unwrap() - 100.0 * (32.0 - 24.5) / 32.0).abs() < 1e-9, "{:?}", result.kv.mean_waste_pct());
+    assert!(result.kv.points.iter().all(|point| point.external_bytes == Some(0)), "no other session has a cache");
     let load = result.load.as_ref().unwrap();
     assert_eq!(load.stages.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["file", "metadata", "tokenizer", "weights"]);
     assert!(load.load_ms > 0.0 && load.first_pass_ms > 0.0 && load.session_ms > 0.0);

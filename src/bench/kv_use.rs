@@ -4,10 +4,14 @@
 //! What the cache takes of the budget beyond the sessions' own pages (the prefix index, spare pages, other sessions of the host) is
 //! external to them and counted in bytes.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
-use crate::kernels::kv::PAGE;
-use crate::session::Session;
+use crate::base::{MemoryBudget, MemoryCategory, Result};
+use crate::kernels::kv::{KvLayout, PAGE};
+use crate::model::Model;
+use crate::session::{KvType, Session};
 
 /// Most points that a timeline keeps; the means and maxima are those of all points.
 const MOST_POINTS: usize = 2_048;
@@ -64,6 +68,31 @@ impl KvUse {
 
 fn share(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| 100.0 * part as f64 / whole as f64)
+}
+
+/// Looks at what the caches of a runtime hold beyond the pages of the sessions that are measured.
+#[derive(Clone)]
+pub(super) struct External {
+    budget: Arc<MemoryBudget>,
+    page_bytes: u64,
+}
+
+impl External {
+    /// Of the runtime of `model`, whose sessions have caches of `kv_type`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a model without weights.
+    pub fn of(model: &Model, kv_type: KvType) -> Result<Self> {
+        let shape = model.config()?.kv_shape();
+        let page_bytes = KvLayout::new(shape, kv_type).and_then(|layout| layout.page_bytes(shape.layers)).unwrap_or(0);
+        Ok(Self { budget: Arc::clone(model.runtime().budget()), page_bytes: page_bytes as u64 })
+    }
+
+    /// `point` with the bytes that are held now beyond what it has reserved.
+    pub fn add_to(&self, point: KvUse) -> KvUse {
+        let own = point.reserved / PAGE as u64 * self.page_bytes;
+        KvUse { external_bytes: Some(self.budget.used(MemoryCategory::KvCache).saturating_sub(own)), ..point }
+    }
 }
 
 /// Mean and maximum of a share over a run.
@@ -124,7 +153,7 @@ impl KvTimeline {
         self.unused.add(point.unused_pct());
         self.tail.add(point.tail_pct());
         self.external_max = self.external_max.max(point.external_bytes);
-        if self.seen % self.every == 0 {
+        if self.seen.is_multiple_of(self.every) {
             if self.points.len() == MOST_POINTS {
                 let mut number = 0;
                 self.points.retain(|_| {
@@ -133,7 +162,7 @@ impl KvTimeline {
                 });
                 self.every *= 2;
             }
-            if self.seen % self.every == 0 {
+            if self.seen.is_multiple_of(self.every) {
                 self.points.push(point);
             }
         }

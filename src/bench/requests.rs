@@ -10,7 +10,7 @@ use crate::model::Model;
 
 use super::clock::Clock;
 use super::host::Context;
-use super::kv_use::KvTimeline;
+use super::kv_use::{External, KvTimeline};
 use super::load::LoadTimes;
 use super::request::answer;
 use super::result::{BenchmarkConfig, BenchmarkResult};
@@ -84,11 +84,12 @@ async fn run(model: Model, options: RequestsOptions, pace: Pace) -> Result<Bench
     pace.expect(rule.min_samples as u64);
     let begin = clock.now_ms();
     let (mut sampling, mut kv, mut hash) = (Sampling::new(rule, seed), KvTimeline::default(), Xxh3::new());
+    let external = External::of(&model, settings.kv_type)?;
     let mut requests = vec![];
     let stop = loop {
         let number = requests.len() as u64;
         let prompt = workload.prompt(vocab_size, seed, number);
-        let times = answer(&mut session, &prompt, workload.output_tokens, &mut clock, |point| kv.note(point)).await?;
+        let times = answer(&mut session, &prompt, workload.output_tokens, &mut clock, |point| kv.note(external.add_to(point))).await?;
         // The outputs of every run begin with those of the shortest, so that the hash of the first request tells whether they agree.
         if number == 0 {
             times.tokens.iter().for_each(|token| hash.update(&token.to_le_bytes()));

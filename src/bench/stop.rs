@@ -188,7 +188,7 @@ impl Sampling {
         let (rule, n) = (&self.rule, self.samples.len());
         let full = n >= rule.max_samples;
         let late = rule.time_budget_ms.is_some_and(|budget| elapsed_ms >= budget);
-        if !full && !late && (n < rule.min_samples || n % EVERY != 0) {
+        if !full && !late && (n < rule.min_samples || !n.is_multiple_of(EVERY)) {
             return None;
         }
         let half_width_share = self.half_width_share();

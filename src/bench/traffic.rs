@@ -5,13 +5,12 @@
 
 use serde_json::{Value, json};
 
-use crate::base::{MemoryCategory, Result};
-use crate::kernels::kv::{KvLayout, PAGE};
+use crate::base::Result;
 use crate::model::Model;
 use crate::session::{Batch, BatchOptions, BatchStep, Session, Step};
 
 use super::clock::Clock;
-use super::kv_use::{KvTimeline, KvUse};
+use super::kv_use::{External, KvTimeline, KvUse};
 use super::settings::Settings;
 use super::workload::Workload;
 
@@ -96,6 +95,9 @@ impl Served {
     }
 }
 
+/// A session that serves one request after the other. A batch takes pointers to sessions.
+type Slot = Box<Session>;
+
 /// A request that has a slot.
 struct Running {
     /// Its place among the requests.
@@ -107,9 +109,9 @@ struct Running {
 pub(super) struct Server {
     model: Model,
     batch: Batch,
-    idle: Vec<Box<Session>>,
+    idle: Vec<Slot>,
     seed: u64,
-    page_bytes: u64,
+    external: External,
 }
 
 impl Server {
@@ -120,14 +122,12 @@ impl Server {
     pub fn new(model: &Model, settings: &Settings, batch: BatchOptions, workloads: &[Workload]) -> Result<Self> {
         let positions = workloads.iter().map(Workload::positions).max().unwrap_or(1);
         let slot = |_| settings.session(model, positions, 1, false).map(Box::new);
-        let shape = model.config()?.kv_shape();
-        let page_bytes = KvLayout::new(shape, settings.kv_type).and_then(|layout| layout.page_bytes(shape.layers)).unwrap_or(0);
         Ok(Self {
             model: model.clone(),
             batch: Batch::new(model, batch)?,
             idle: (0..batch.sessions).map(slot).collect::<Result<_>>()?,
             seed: settings.seed(),
-            page_bytes: page_bytes as u64,
+            external: External::of(model, settings.kv_type)?,
         })
     }
 
@@ -148,7 +148,7 @@ impl Server {
             error: None,
         };
         let mut served = Served { requests: requests.iter().map(unserved).collect(), ..Served::default() };
-        let (mut active, mut running): (Vec<Box<Session>>, Vec<Running>) = (vec![], vec![]);
+        let (mut active, mut running): (Vec<Slot>, Vec<Running>) = (vec![], vec![]);
         let (begin, mut next) = (clock.now_ms(), 0);
         while next < requests.len() || !active.is_empty() {
             while next < requests.len()
@@ -164,7 +164,8 @@ impl Server {
             let stepped = self.batch.step(&mut active, clock.slice_ns())?;
             let now = clock.now_ms();
             if stepped == BatchStep::Events {
-                served.kv.note(self.kv_use(&active, now - begin));
+                let point = KvUse::of_growing(active.iter().map(Box::as_ref), now - begin);
+                served.kv.note(self.external.add_to(point));
                 self.take_events(&mut active, &mut running, requests, &mut served, (begin, now), clock)?;
             }
             clock.pause().await;
@@ -176,7 +177,7 @@ impl Server {
     /// Notes what the last step brought, and frees the slots of requests that have ended.
     fn take_events(
         &mut self,
-        active: &mut Vec<Box<Session>>,
+        active: &mut Vec<Slot>,
         running: &mut Vec<Running>,
         requests: &[Request],
         served: &mut Served,
@@ -220,12 +221,5 @@ impl Server {
             clock.pace().advance(1);
         }
         Ok(())
-    }
-
-    fn kv_use(&self, active: &[Box<Session>], at_ms: f64) -> KvUse {
-        let point = KvUse::of_growing(active.iter().map(Box::as_ref), at_ms);
-        let held = self.model.runtime().budget().used(MemoryCategory::KvCache);
-        let own = point.committed / PAGE as u64 * self.page_bytes;
-        KvUse { external_bytes: Some(held.saturating_sub(own)), ..point }
     }
 }

@@ -244,17 +244,17 @@ fn series_of_requests(series: &SeriesSummary) -> loquat_bench_series {
     }
 }
 
-fn series(result: &BenchmarkResult, series: u32) -> Result<loquat_bench_series, Failure> {
+/// The figures of a series, `None` where the requests have no such values.
+fn series(result: &BenchmarkResult, series: u32) -> Result<Option<loquat_bench_series>, Failure> {
     let summary = &result.summary;
-    let none = || Failure::new(LOQUAT_NOT_FOUND, "the requests have no such values");
     let of = match series {
         LOQUAT_BENCH_TTFT_MS => &summary.ttft_ms,
         LOQUAT_BENCH_PREFILL_TOK_S => &summary.prefill_tok_s,
         LOQUAT_BENCH_GENERATION_TOK_S => &summary.generation_tok_s,
         LOQUAT_BENCH_ITL_MS => {
-            let itl = summary.itl.as_ref().ok_or_else(none)?;
+            let Some(itl) = &summary.itl else { return Ok(None) };
             let (median_low, median_high) = ends(summary.itl_median_ci.as_ref());
-            return Ok(loquat_bench_series {
+            return Ok(Some(loquat_bench_series {
                 struct_size: 0,
                 resolved: bits([itl.n >= 2, itl.p95_ms.resolved, itl.p99_ms.resolved, itl.p999_ms.resolved]),
                 count: itl.n as u64,
@@ -267,11 +267,11 @@ fn series(result: &BenchmarkResult, series: u32) -> Result<loquat_bench_series, 
                 max: itl.max_ms,
                 mean: itl.mean_ms,
                 std: number(itl.std_ms),
-            });
+            }));
         }
         _ => return Err(unknown_series(series)),
     };
-    of.as_ref().map(series_of_requests).ok_or_else(none)
+    Ok(of.as_ref().map(series_of_requests))
 }
 
 fn unknown_series(series: u32) -> Failure {
@@ -323,16 +323,27 @@ fn saturation(result: &SaturationResult) -> loquat_bench_saturation {
     }
 }
 
-fn ratio(found: &dyn Finding, index: usize) -> Result<loquat_bench_ratio, Failure> {
+/// Length number `index`, `None` behind the last one.
+fn ratio(found: &dyn Finding, index: usize) -> Result<Option<loquat_bench_ratio>, Failure> {
     let of = |length: u32, equal: bool, ratio: &PairRatio| {
         let (low, high) = ends(ratio.ci.as_ref());
         loquat_bench_ratio { struct_size: 0, equal: equal.into(), length: length.into(), ratio: number(ratio.median), low, high }
     };
-    let row = match figures_of::<KvCacheResult>(found, "lengths") {
+    Ok(match figures_of::<KvCacheResult>(found, "lengths") {
         Ok(result) => result.rows.get(index).map(|row| of(row.length, row.logits_equal, &row.batched_ratio)),
         Err(_) => figures_of::<PrefillResult>(found, "lengths")?.rows.get(index).map(|row| of(row.length, row.equal, &row.ratio)),
-    };
-    row.ok_or_else(|| Failure::new(LOQUAT_NOT_FOUND, format!("there is no length number {index}")))
+    })
+}
+
+/// Writes what was found, if it was.
+fn written<T: Versioned>(out: VersionedOut<T>, found: Option<T>) -> loquat_status {
+    match found {
+        Some(found) => {
+            out.set(found);
+            LOQUAT_OK
+        }
+        None => LOQUAT_NOT_FOUND,
+    }
 }
 
 /// Fills `summary` with the figures of a benchmark of requests. LOQUAT_INVALID_ARGUMENT for a result of another kind.
@@ -367,8 +378,7 @@ pub unsafe extern "C" fn loquat_bench_get_series(
     unsafe {
         call(error, || {
             let out = VersionedOut::new(figures, "figures")?;
-            out.set(self::series(figures_of(&**handle::shared(bench)?, "series")?, series)?);
-            Ok(LOQUAT_OK)
+            Ok(written(out, self::series(figures_of(&**handle::shared(bench)?, "series")?, series)?))
         })
     }
 }
@@ -445,8 +455,7 @@ pub unsafe extern "C" fn loquat_bench_get_ratio(
     unsafe {
         call(error, || {
             let out = VersionedOut::new(ratio, "ratio")?;
-            out.set(self::ratio(&**handle::shared(bench)?, index)?);
-            Ok(LOQUAT_OK)
+            Ok(written(out, self::ratio(&**handle::shared(bench)?, index)?))
         })
     }
 }
