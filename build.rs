@@ -25,6 +25,9 @@ const SECTIONS: &[&str] = &[
     "batch",
     "stream",
     "metrics",
+    "bench_options",
+    "bench",
+    "bench_figures",
 ];
 
 /// The major number of the binary interface, in the name of the shared library. Equals `LOQUAT_ABI_VERSION` (checked by a test).

@@ -177,6 +177,18 @@ FILE *open_file(const char *path, const char *mode) {
 #endif
 }
 
+int replace_file(const char *from, const char *to) {
+#ifdef _WIN32
+    wchar_t *wide_from = to_wide(from), *wide_to = to_wide(to);
+    int failed = !MoveFileExW(wide_from, wide_to, MOVEFILE_REPLACE_EXISTING);
+    free(wide_from);
+    free(wide_to);
+    return failed;
+#else
+    return rename(from, to);
+#endif
+}
+
 struct bytes read_file(const char *path) {
     int standard = strcmp(path, "-") == 0;
     FILE *file = standard ? stdin : open_file(path, "rb");

@@ -607,7 +607,7 @@ LOQUAT_MUST_USE loquat_status loquat_model_clear_prefix_cache(const loquat_model
  * Job
  *
  * Long work that the host drives: it polls with a time budget, watches the progress, may cancel. The thread that polls does the work; no
- * thread is started. Loading a model is such work; the calls that block are the same work without a pause.
+ * thread is started. Loading a model is such work, and benchmarking one; the calls that block are the same work without a pause.
  * ======================================================================== */
 
 /** State of a job: there is work left. */
@@ -641,7 +641,10 @@ typedef struct loquat_job_progress {
     float progress;
     /** Zero. */
     uint32_t reserved;
-    /** What is being done, in one word of English: for a model "file", "metadata", "tokenizer", "weights". Static, ends with NUL. */
+    /**
+     * What is being done, in one word of English: for a model "file", "metadata", "tokenizer", "weights"; for a benchmark see loquat_bench_start. Static,
+     * ends with NUL.
+     */
     const char *stage;
     /**
      * Where the job was given up or has failed: bytes of private memory that it had written and has not given back yet, as of the last poll. Polls
@@ -2034,6 +2037,543 @@ loquat_status loquat_runtime_metrics_prometheus(const loquat_runtime *runtime,
                                                 size_t capacity,
                                                 size_t *length,
                                                 loquat_error **error);
+
+/* ===========================================================================
+ * Benchmark options
+ *
+ * What is measured and how; one object for all measurements, each of which looks at what it has a use for. Every benchmark generates greedily
+ * (temperature 0, top-k 1) past the end of a text, computes every prompt itself, and makes its prompts from the seed.
+ * ======================================================================== */
+
+/** What a benchmark is to measure. Later changes do not reach benchmarks that were started with it. */
+typedef struct loquat_bench_options loquat_bench_options;
+
+/** New options: short requests, the default stop rule and limits. */
+LOQUAT_MUST_USE loquat_status loquat_bench_options_new(loquat_bench_options **options, loquat_error **error);
+
+/** Frees options. NULL is fine. */
+void loquat_bench_options_free(loquat_bench_options *options);
+
+/**
+ * The requests, by name: "short_qa" (32 tokens of prompt, 64 generated; the default), "code_gen" (128, 256), "summarize" (512, 128),
+ * "long_context" (2048, 512). Of benchmarks of requests and of saturation.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_options_set_workload(loquat_bench_options *options,
+                                                const char *name,
+                                                size_t name_length,
+                                                loquat_error **error);
+
+/** Requests of other sizes than those with names: tokens of the prompt and tokens that are generated, at least 1 of each. */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_options_set_request(loquat_bench_options *options,
+                                               uint32_t prompt_tokens,
+                                               uint32_t output_tokens,
+                                               loquat_error **error);
+
+/**
+ * When there are requests enough, by name: "default" (100 to 10,000), "relaxed" (3 to 10), "reproducible" (10 to 50), "matrix" (30 to 200). The rule
+ * stops where half the 95 % interval of the median speed is at most 2 % of it and the samples do not drift, or where three windows of samples vary
+ * little. Takes back what the five functions below have set.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_options_set_stop_rule(loquat_bench_options *options,
+                                                 const char *name,
+                                                 size_t name_length,
+                                                 loquat_error **error);
+
+/** Fewest and most requests that are counted. */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_options_set_samples(loquat_bench_options *options,
+                                               uint32_t least,
+                                               uint32_t most,
+                                               loquat_error **error);
+
+/** Half the interval of the median, as a share of it, at which there are requests enough. Default 0.02. */
+LOQUAT_MUST_USE loquat_status loquat_bench_options_set_precision(loquat_bench_options *options, double share, loquat_error **error);
+
+/**
+ * The second rule: the coefficient of variation (a share, default 0.05) that `consecutive` windows (default 3) of `window` samples (default 50) must
+ * keep. Windows share no samples.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_options_set_variation(loquat_bench_options *options,
+                                                 double threshold,
+                                                 uint32_t window,
+                                                 uint32_t consecutive,
+                                                 loquat_error **error);
+
+/** Requests before those that are counted: at least so many (default 10), for at least so many nanoseconds (default one second). */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_options_set_warmup(loquat_bench_options *options,
+                                              uint32_t requests,
+                                              uint64_t ns,
+                                              loquat_error **error);
+
+/** The most time for requests that are counted, nanoseconds; UINT64_MAX (the default) for no limit. */
+LOQUAT_MUST_USE loquat_status loquat_bench_options_set_time_budget(loquat_bench_options *options, uint64_t ns, loquat_error **error);
+
+/**
+ * The file of the model, to have it loaded once more beside the loaded one and timed stage by stage. Without it the load is not measured. An empty path
+ * takes it back.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_options_set_model_path(loquat_bench_options *options,
+                                                  const char *path,
+                                                  size_t path_length,
+                                                  loquat_error **error);
+
+/** The seed of prompts and resamples. Default 0. */
+LOQUAT_MUST_USE loquat_status loquat_bench_options_set_seed(loquat_bench_options *options, uint64_t seed, loquat_error **error);
+
+/**
+ * Temperature and top-k of the sampler. A benchmark starts only with 0 and 1, the defaults: this exists so that a host which hands its own
+ * settings on hears of it where they would leave tokens to chance.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_options_set_sampling(loquat_bench_options *options,
+                                                float temperature,
+                                                uint32_t top_k,
+                                                loquat_error **error);
+
+/** The element type of the key/value cache: a LOQUAT_KV_ number. */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_options_set_kv_type(loquat_bench_options *options,
+                                               uint32_t kv_type,
+                                               loquat_error **error);
+
+/** The number of tokens that the context of a session holds; 0 (the default) for as many as the measurement needs. */
+LOQUAT_MUST_USE loquat_status loquat_bench_options_set_context(loquat_bench_options *options, uint32_t tokens, loquat_error **error);
+
+/** The number of prompt tokens that a session processes together; default 512. */
+LOQUAT_MUST_USE loquat_status loquat_bench_options_set_batch(loquat_bench_options *options, uint32_t tokens, loquat_error **error);
+
+/** Requests of a saturated run, or short requests of a convoy; default 100. */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_options_set_requests(loquat_bench_options *options,
+                                                uint32_t requests,
+                                                loquat_error **error);
+
+/** Long requests of a convoy; default 10. */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_options_set_long_requests(loquat_bench_options *options,
+                                                     uint32_t requests,
+                                                     loquat_error **error);
+
+/**
+ * Requests of a convoy or a saturated run that are computed at once, while the others wait: 0 for all of them (the default of a convoy; of
+ * saturation 16).
+ */
+LOQUAT_MUST_USE loquat_status loquat_bench_options_set_slots(loquat_bench_options *options, uint32_t slots, loquat_error **error);
+
+/**
+ * Pairs of runs (convoy, saturation: at least 3, the default), or of measurements at each length (cache, prefill: at least 10, the default).
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_options_set_repeats(loquat_bench_options *options,
+                                               uint32_t repeats,
+                                               loquat_error **error);
+
+/**
+ * Beyond which a convoy fails: growth of the short requests' p99 (default 50 %), time that a short request is blocked (default 500 ms), mean
+ * share of the cache's pages in use that holds nothing (default 15 %).
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_options_set_convoy_limits(loquat_bench_options *options,
+                                                     double p99_increase_pct,
+                                                     double head_of_line_blocking_ms,
+                                                     double kv_fragmentation_pct,
+                                                     loquat_error **error);
+
+/** The share of the processors that other threads use up in a saturated run, percent; default 50, at least one processor. */
+LOQUAT_MUST_USE loquat_status loquat_bench_options_set_load(loquat_bench_options *options, double percent, loquat_error **error);
+
+/**
+ * Beyond which a saturated run fails: loss of throughput (default 30 %), growth of the p99 (default 100 %), and how many times longer than
+ * the median session one may wait for a token (default 10).
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_options_set_saturation_limits(loquat_bench_options *options,
+                                                         double throughput_loss_pct,
+                                                         double p99_increase_pct,
+                                                         double starvation_factor,
+                                                         loquat_error **error);
+
+/** The greatest length of the cache and prefill benchmarks, tokens; 0 (the default) for what the model's context has room for. */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_options_set_max_length(loquat_bench_options *options,
+                                                  uint32_t tokens,
+                                                  loquat_error **error);
+
+/** How many times faster something has to be for a claim to hold: default 10 for the cache, 8.2 for a prompt at once. */
+LOQUAT_MUST_USE loquat_status loquat_bench_options_set_threshold(loquat_bench_options *options, double times, loquat_error **error);
+
+/**
+ * Measured read bandwidth of this machine in GB/s, to set beside the rate at which the cache is read; NaN (the default) where it is not known.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_options_set_read_bandwidth(loquat_bench_options *options,
+                                                      double gb_s,
+                                                      loquat_error **error);
+
+/**
+ * By how much a figure may be worse than the baseline's: above `warn_pct` (default 2) a comparison warns, above `fail_pct` (default 5) it fails.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_options_set_regression_limits(loquat_bench_options *options,
+                                                         double warn_pct,
+                                                         double fail_pct,
+                                                         loquat_error **error);
+
+/**
+ * Sets an option by name, for configuration files.
+ *
+ * "workload", "prompt_tokens" and "output_tokens" (of a workload of other sizes), "stop_rule", "min_samples", "max_samples", "precision",
+ * "cv_threshold", "window", "consecutive", "warmup_requests", "warmup_ms", "time_budget_ms", "model_path", "seed", "temperature", "top_k",
+ * "kv_type" ("f16", "bf16", "f32", "q8_0"), "context", "batch", "requests", "long_requests", "slots", "repeats", "p99_increase_pct" (convoy),
+ * "head_of_line_blocking_ms", "kv_fragmentation_pct", "load_pct", "throughput_loss_pct", "saturated_p99_increase_pct", "starvation_factor",
+ * "max_length", "threshold", "read_bandwidth_gb_s", "warn_pct", "fail_pct". LOQUAT_UNKNOWN_OPTION for another key.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_options_set(loquat_bench_options *options,
+                                       const char *key,
+                                       size_t key_length,
+                                       const char *value,
+                                       size_t value_length,
+                                       loquat_error **error);
+
+/* ===========================================================================
+ * Benchmark
+ *
+ * Measurements of a loaded model by the library itself. A benchmark is a job: start it, poll it, watch it, cancel it; the result is an object that can
+ * be asked for single figures, for samples, for all of it as JSON, and for a table that people can read.
+ *
+ * The time between polls is not counted, so that it does not matter how a host polls. (Where other threads load the processors, they go on
+ * between polls.) A benchmark looks at least every 20 milliseconds whether it was cancelled.
+ * ======================================================================== */
+
+/** Kind of a benchmark: one request after the other on one session, until the stop rule has enough of them. */
+#define LOQUAT_BENCH_REQUESTS 1
+
+/**
+ * Kind of a benchmark: short requests right behind long ones (2048 tokens of prompt, 512 generated) on a batch of sessions, against the short ones alone.
+ */
+#define LOQUAT_BENCH_CONVOY 2
+
+/** Kind of a benchmark: requests on a batch of sessions while other threads use up processors, against the same requests undisturbed. */
+#define LOQUAT_BENCH_SATURATION 3
+
+/**
+ * Kind of a benchmark: a decode step with the key/value cache against computing everything again; and a map of strings to vectors against one
+ * block of memory.
+ */
+#define LOQUAT_BENCH_KV_CACHE 4
+
+/** Kind of a benchmark: a prompt at once against the same prompt token by token. */
+#define LOQUAT_BENCH_PREFILL 5
+
+/** Kind of a result: two stored results beside each other (loquat_bench_compare). */
+#define LOQUAT_BENCH_COMPARISON 100
+
+/** Verdict of a benchmark: within all limits, or a claim that holds. */
+#define LOQUAT_VERDICT_PASSED 0
+
+/** Verdict of a benchmark: worse than is good, within what is borne. */
+#define LOQUAT_VERDICT_WARNED 1
+
+/** Verdict of a benchmark: what was measured allows no judgement. */
+#define LOQUAT_VERDICT_INCONCLUSIVE 2
+
+/** Verdict of a benchmark: beyond a limit, or a claim that does not hold. */
+#define LOQUAT_VERDICT_FAILED 3
+
+/** The result of a benchmark. It does not change; any number of threads may read it at once. */
+typedef struct loquat_bench loquat_bench;
+
+/** What kind of result a result is, and how it stands. */
+typedef struct loquat_bench_outcome {
+    /** Set by the caller to sizeof(loquat_bench_outcome). */
+    uint32_t struct_size;
+    /** A LOQUAT_BENCH_ number. */
+    uint32_t kind;
+    /** A LOQUAT_VERDICT_ number; UINT32_MAX for a kind without limits. */
+    uint32_t verdict;
+    /** Version of the JSON. */
+    uint32_t schema_version;
+} loquat_bench_outcome;
+
+/**
+ * Begins a benchmark of `model`, of the kind that a LOQUAT_BENCH_ number says. `options` may be NULL for the defaults. Nothing is measured yet: that
+ * is the polls' work, on the calling thread and the runtime's. The result is taken with loquat_job_take_bench. The job keeps the model.
+ *
+ * Stages: "load" (only with a path), "warm-up", then "requests", "convoy" or "saturation", then "statistics"; of the cache "decoding" and "map"; of
+ * prefill "prefill". A benchmark of saturation starts threads here, which the library joins when the job is freed or has ended.
+ *
+ * LOQUAT_INVALID_ARGUMENT for options out of range or with which tokens would be left to chance, LOQUAT_IO where the system gives no thread. A poll
+ * fails as sessions and batches do.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_start(const loquat_model *model,
+                                 uint32_t kind,
+                                 const loquat_bench_options *options,
+                                 loquat_job **job,
+                                 loquat_error **error);
+
+/**
+ * Takes the result out of a finished job that loquat_bench_start began. It is then yours, to be freed with loquat_bench_free, and needs neither
+ * the job nor the model any more.
+ *
+ * LOQUAT_INVALID_ARGUMENT where the job has not finished, its result was taken before, or it makes something else.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_job_take_bench(loquat_job *job,
+                                    loquat_bench **bench,
+                                    loquat_error **error);
+
+/**
+ * Compares two results of requests that were stored as JSON: a baseline and a later one. The verdict fails where a figure is worse than the baseline's
+ * by more than the options' limits (NULL for the defaults: 2 % to warn, 5 % to fail) and its interval excludes that nothing has changed.
+ *
+ * LOQUAT_INVALID_FILE where a text is no such result; LOQUAT_INVALID_ARGUMENT where the two did different work or other tokens came out.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_compare(const char *baseline,
+                                   size_t baseline_length,
+                                   const char *current,
+                                   size_t current_length,
+                                   const loquat_bench_options *options,
+                                   loquat_bench **bench,
+                                   loquat_error **error);
+
+/** Fills `outcome` with the kind of a result and its verdict. */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_get_outcome(const loquat_bench *bench,
+                                       loquat_bench_outcome *outcome,
+                                       loquat_error **error);
+
+/**
+ * Fills `buffer` with the whole result as a JSON object on one line: schema and its version, library, time (RFC 3339), hardware, model, settings,
+ * verdict, figures, and every sample. What could not be measured is null.
+ *
+ * LOQUAT_BUFFER_TOO_SMALL.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_json(const loquat_bench *bench,
+                                char *buffer,
+                                size_t capacity,
+                                size_t *length,
+                                loquat_error **error);
+
+/**
+ * Fills `buffer` with the result as a text for people, lines of up to some 140 characters. For the eye: it may change with any version.
+ *
+ * LOQUAT_BUFFER_TOO_SMALL.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_text(const loquat_bench *bench,
+                                char *buffer,
+                                size_t capacity,
+                                size_t *length,
+                                loquat_error **error);
+
+/** Frees a result. NULL is fine. */
+void loquat_bench_free(loquat_bench *bench);
+
+/* ===========================================================================
+ * Benchmark figures
+ *
+ * The single figures of a result, for hosts that do not want to read JSON. What could not be measured is NaN, UINT64_MAX or UINT32_MAX.
+ * ======================================================================== */
+
+/** Series of a benchmark of requests: milliseconds from a request to its first token, one value for each. */
+#define LOQUAT_BENCH_TTFT_MS 1
+
+/** Series of a benchmark of requests: milliseconds from one token to the next, of all requests one after the other. */
+#define LOQUAT_BENCH_ITL_MS 2
+
+/** Series of a benchmark of requests: prompt tokens per second, one value for each request. */
+#define LOQUAT_BENCH_PREFILL_TOK_S 3
+
+/** Series of a benchmark of requests: generated tokens per second, the first one excluded, one value for each request. */
+#define LOQUAT_BENCH_GENERATION_TOK_S 4
+
+/** What a benchmark of requests found, but for its series. */
+typedef struct loquat_bench_summary {
+    /** Set by the caller to sizeof(loquat_bench_summary). */
+    uint32_t struct_size;
+    /** 1 where the stop rule was satisfied, 0 where a limit ended the requests. */
+    uint32_t converged;
+    /** Why the requests ended: "precision", "cv", "max_samples" or "time_budget". Static, ends with NUL. */
+    const char *stop_reason;
+    /** Requests that were counted. */
+    uint64_t iterations;
+    /** Tokens that they generated. */
+    uint64_t tokens_generated;
+    /** Coefficient of variation of the generation speed, a share. */
+    double cv;
+    /** Half the 95 % interval of its median, as a share of it. */
+    double half_width_share;
+    /** Time to load the model's file; NaN unless a path was given. */
+    double model_load_ms;
+    /** Time of its first forward pass, of one token; NaN likewise. */
+    double first_pass_ms;
+    /** Mean share of the reserved cache that held nothing, percent. */
+    double kv_cache_waste_pct;
+    /** The greatest such share. */
+    double kv_cache_waste_max_pct;
+    /** Mean difference between a gap between tokens and the one before it. */
+    double itl_jitter_ms;
+    /** Median absolute deviation of the gaps. */
+    double itl_mad_ms;
+    /** Gaps of more than three times their median; UINT64_MAX without gaps. */
+    uint64_t itl_stalls;
+} loquat_bench_summary;
+
+/** The figures of a series. Percentiles are by nearest rank: values that were measured. */
+typedef struct loquat_bench_series {
+    /** Set by the caller to sizeof(loquat_bench_series). */
+    uint32_t struct_size;
+    /** Which percentiles have enough values to mean something, a set of bits: 1 for the median, 2 for p95, 4 for p99, 8 for p99.9. */
+    uint32_t resolved;
+    /** Values. */
+    uint64_t count;
+    /** The median. */
+    double median;
+    /** Lower end of its 95 % interval, by resampling requests; NaN below 8 of them. */
+    double median_low;
+    /** Upper end. */
+    double median_high;
+    /** The 95th percentile. */
+    double p95;
+    /** The 99th percentile. */
+    double p99;
+    /** The 99.9th percentile. */
+    double p999;
+    /** The greatest value. */
+    double max;
+    /** The mean. */
+    double mean;
+    /** Sample standard deviation. */
+    double std;
+} loquat_bench_series;
+
+/** What a convoy found. */
+typedef struct loquat_bench_convoy {
+    /** Set by the caller to sizeof(loquat_bench_convoy). */
+    uint32_t struct_size;
+    /** 1 where all limits were kept, else 0. */
+    uint32_t passed;
+    /** p99 of the short requests' latency without long ones. */
+    double baseline_short_p99_ms;
+    /** The same behind them. */
+    double convoy_short_p99_ms;
+    /** By how much it grew, percent. */
+    double p99_increase_pct;
+    /** Lower end of the 95 % interval of the ratio of the two. */
+    double p99_ratio_low;
+    /** Upper end. */
+    double p99_ratio_high;
+    /** The longest that a short request was blocked. */
+    double max_hol_blocking_ms;
+    /** The mean. */
+    double avg_hol_blocking_ms;
+    /** Mean share of the cache's pages in use that held nothing, percent. */
+    double kv_fragmentation_pct;
+    /** Median time to the first token of the long requests. */
+    double long_ttft_p50_ms;
+    /** Their median time between tokens. */
+    double long_itl_p50_ms;
+} loquat_bench_convoy;
+
+/** What a saturated run found. */
+typedef struct loquat_bench_saturation {
+    /** Set by the caller to sizeof(loquat_bench_saturation). */
+    uint32_t struct_size;
+    /** 1 where all limits were kept, else 0. */
+    uint32_t passed;
+    /** Threads that used up processors. */
+    uint32_t burning_threads;
+    /** Requests that starved. */
+    uint32_t starved;
+    /** Median throughput, undisturbed. */
+    double alone_tok_s;
+    /** Saturated. */
+    double saturated_tok_s;
+    /** How much was lost, percent. */
+    double throughput_loss_pct;
+    /** p99 of the requests' latency, undisturbed. */
+    double alone_p99_ms;
+    /** Saturated. */
+    double saturated_p99_ms;
+    /** By how much it grew, percent. */
+    double p99_increase_pct;
+} loquat_bench_saturation;
+
+/** One length of the cache or prefill benchmark: how many times longer the slower way takes. */
+typedef struct loquat_bench_ratio {
+    /** Set by the caller to sizeof(loquat_bench_ratio). */
+    uint32_t struct_size;
+    /** 1 where both ways computed the same, to the bit; the ratio is NaN where not. */
+    uint32_t equal;
+    /** Tokens. */
+    uint64_t length;
+    /**
+     * Of the cache: computing everything again as one prompt, over a step with the cache. Of prefill: token by token over at once. Median of the pairs.
+     */
+    double ratio;
+    /** Lower end of its 95 % interval. */
+    double low;
+    /** Upper end. */
+    double high;
+} loquat_bench_ratio;
+
+/** Fills `summary` with the figures of a benchmark of requests. LOQUAT_INVALID_ARGUMENT for a result of another kind. */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_get_summary(const loquat_bench *bench,
+                                       loquat_bench_summary *summary,
+                                       loquat_error **error);
+
+/**
+ * Fills `figures` with those of a series of a benchmark of requests. LOQUAT_NOT_FOUND where it has no values (gaps of requests for one token),
+ * LOQUAT_INVALID_ARGUMENT for a result of another kind.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_get_series(const loquat_bench *bench,
+                                      uint32_t series,
+                                      loquat_bench_series *figures,
+                                      loquat_error **error);
+
+/**
+ * Fills `values` with the samples of a series of a benchmark of requests, in the order in which they were measured.
+ *
+ * LOQUAT_BUFFER_TOO_SMALL; LOQUAT_INVALID_ARGUMENT for a result of another kind.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_samples(const loquat_bench *bench,
+                                   uint32_t series,
+                                   double *values,
+                                   size_t capacity,
+                                   size_t *count,
+                                   loquat_error **error);
+
+/** Fills `convoy` with the figures of a convoy. LOQUAT_INVALID_ARGUMENT for a result of another kind. */
+LOQUAT_MUST_USE loquat_status loquat_bench_get_convoy(const loquat_bench *bench, loquat_bench_convoy *convoy, loquat_error **error);
+
+/** Fills `saturation` with the figures of a saturated run. LOQUAT_INVALID_ARGUMENT for a result of another kind. */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_get_saturation(const loquat_bench *bench,
+                                          loquat_bench_saturation *saturation,
+                                          loquat_error **error);
+
+/**
+ * Fills `ratio` with length number `index`, from 0 on, of the cache or prefill benchmark. LOQUAT_NOT_FOUND behind the last one,
+ * LOQUAT_INVALID_ARGUMENT for a result of another kind.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_get_ratio(const loquat_bench *bench,
+                                     size_t index,
+                                     loquat_bench_ratio *ratio,
+                                     loquat_error **error);
 
 #ifdef __cplusplus
 }

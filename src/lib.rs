@@ -4,6 +4,7 @@
 //! `include/loquat.h`; hosts in Rust use these modules directly.
 
 pub mod base;
+pub mod bench;
 pub mod chat;
 #[doc(hidden)]
 pub mod ffi;

@@ -68,6 +68,11 @@ impl JobWatch {
     pub fn progress(&self) -> (f32, &'static CStr) {
         self.0.progress()
     }
+
+    /// The stages in their order, each with the time that polls have spent in it so far, in nanoseconds.
+    pub fn stage_times(&self) -> impl Iterator<Item = (&'static CStr, u64)> + '_ {
+        self.0.stage_times()
+    }
 }
 
 impl<T> Job<T> {
@@ -76,6 +81,21 @@ impl<T> Job<T> {
         let remains = Arc::new(Remains::default());
         let pace = Pace::with_remains(stages, Arc::downgrade(&remains));
         Self { inside: Inside::Working(Box::pin(begin(pace.clone()))), pace, remains: Some(remains) }
+    }
+
+    /// The same job with its result turned into another one, for owners that keep jobs of several kinds together.
+    pub fn map<U>(self, turn: impl FnOnce(T) -> U + Send + 'static) -> Job<U>
+    where
+        T: 'static,
+    {
+        let inside = match self.inside {
+            Inside::Working(work) => Inside::Working(Box::pin(async move { work.await.map(turn) })),
+            Inside::Finished(result) => Inside::Finished(turn(result)),
+            Inside::Taken => Inside::Taken,
+            Inside::Failed(error) => Inside::Failed(error),
+            Inside::GivenUp(state) => Inside::GivenUp(state),
+        };
+        Job { inside, pace: self.pace, remains: self.remains }
     }
 
     /// Works for about `budget_ns` nanoseconds on the calling thread: 0 does one piece, `u64::MAX` goes on to the end. Where the job
@@ -104,7 +124,9 @@ impl<T> Job<T> {
         let failed = Inside::Failed(Error::internal("the work of the job panicked"));
         let Inside::Working(mut work) = std::mem::replace(&mut self.inside, failed) else { return };
         self.pace.begin_slice(budget_ns);
-        self.inside = match poll_once(work.as_mut()) {
+        let polled = poll_once(work.as_mut());
+        self.pace.end_slice();
+        self.inside = match polled {
             Poll::Ready(Ok(result)) => Inside::Finished(result),
             Poll::Ready(Err(error)) => Inside::Failed(error),
             Poll::Pending => Inside::Working(work),
@@ -211,6 +233,18 @@ mod tests {
     }
 
     #[test]
+    fn a_mapped_job_is_the_same_work_with_another_result() {
+        let job = counting(Arc::new(()));
+        let watch = job.watch();
+        let mut mapped = job.map(|held| Arc::strong_count(&held));
+        while watch.progress().0 == 0.0 {
+            assert_eq!(mapped.poll(0).unwrap(), JobState::Running);
+        }
+        assert_eq!(mapped.poll(u64::MAX).unwrap(), JobState::Finished);
+        assert_eq!(mapped.map(|count| count + 1).take().unwrap(), 2);
+    }
+
+    #[test]
     fn work_that_is_given_up_lets_go_of_everything() {
         let held = Arc::new(());
         let mut job = counting(Arc::clone(&held));
@@ -232,6 +266,25 @@ mod tests {
         drop(saved);
         drop(counting(Arc::clone(&held)));
         assert_eq!(Arc::strong_count(&held), 1);
+    }
+
+    #[test]
+    fn stages_are_timed_without_the_pauses_between_polls() {
+        const TWO: &[Stage] = &[Stage { name: c"one", share: 0.5 }, Stage { name: c"two", share: 0.5 }];
+        let nap = std::time::Duration::from_millis(20);
+        let mut job = Job::new(TWO, |pace| async move {
+            std::thread::sleep(nap);
+            pace.spend(1 << 20).await;
+            pace.stage(1);
+            std::thread::sleep(2 * nap);
+            Ok(())
+        });
+        assert_eq!(job.poll(0).unwrap(), JobState::Running);
+        std::thread::sleep(10 * nap);
+        assert_eq!(job.poll(0).unwrap(), JobState::Finished);
+        let times: Vec<u128> = job.watch().stage_times().map(|(_, ns)| u128::from(ns)).collect();
+        assert!(times[0] >= nap.as_nanos() && times[1] >= 2 * nap.as_nanos(), "{times:?}");
+        assert!(times[0] + times[1] < 12 * nap.as_nanos(), "{times:?}");
     }
 
     #[test]

@@ -44,6 +44,9 @@ struct Shared {
     spent: AtomicU64,
     stages: &'static [Stage],
     stage: AtomicU32,
+    /// Time that polls have spent in each stage, and when the poll or the stage in hand began, in nanoseconds after `epoch`.
+    stage_ns: Box<[AtomicU64]>,
+    since: AtomicU64,
     /// Of the present stage, in units of its own.
     done: AtomicU64,
     total: AtomicU64,
@@ -70,6 +73,8 @@ impl Pace {
             cancelled: AtomicBool::new(false),
             spent: AtomicU64::new(0),
             stages,
+            stage_ns: stages.iter().map(|_| AtomicU64::new(0)).collect(),
+            since: AtomicU64::new(NEVER),
             stage: AtomicU32::new(0),
             done: AtomicU64::new(0),
             total: AtomicU64::new(0),
@@ -89,6 +94,7 @@ impl Pace {
 
     /// Begins stage number `stage`.
     pub fn stage(&self, stage: usize) {
+        self.account();
         self.0.done.store(0, Ordering::Relaxed);
         self.0.total.store(0, Ordering::Relaxed);
         self.0.stage.store(stage as u32, Ordering::Relaxed);
@@ -172,8 +178,29 @@ impl Pace {
         (((before + part * now.share) / whole.max(f32::MIN_POSITIVE)).clamp(0.0, 1.0), now.name)
     }
 
+    /// The stages in their order, each with the time that polls have spent in it, in nanoseconds.
+    pub fn stage_times(&self) -> impl Iterator<Item = (&'static CStr, u64)> + '_ {
+        self.0.stages.iter().zip(&self.0.stage_ns).map(|(stage, ns)| (stage.name, ns.load(Ordering::Relaxed)))
+    }
+
+    /// Counts the time since the last call, within a slice, to the present stage.
+    fn account(&self) {
+        let now = self.now();
+        let since = self.0.since.swap(now, Ordering::Relaxed);
+        if let Some(ns) = self.0.stage_ns.get(self.0.stage.load(Ordering::Relaxed) as usize) {
+            ns.fetch_add(now.saturating_sub(since), Ordering::Relaxed);
+        }
+    }
+
+    /// Ends the slice: what follows is not the work's time.
+    pub(super) fn end_slice(&self) {
+        self.account();
+        self.0.since.store(NEVER, Ordering::Relaxed);
+    }
+
     /// Begins a slice of `budget_ns` nanoseconds: `u64::MAX` for no limit, 0 for one piece.
     pub(super) fn begin_slice(&self, budget_ns: u64) {
+        self.0.since.store(self.now(), Ordering::Relaxed);
         self.0.slice_end.store(self.after(budget_ns), Ordering::Relaxed);
     }
 

@@ -14,6 +14,7 @@ impl Plain for u8 {}
 impl Plain for u32 {}
 impl Plain for u64 {}
 impl Plain for f32 {}
+impl Plain for f64 {}
 
 /// The caller's array of `len` elements; `name` is for messages.
 ///

@@ -168,7 +168,7 @@ pub unsafe extern "C" fn loquat_job_take_estimate(
             let out = VersionedOut::new(estimate, "estimate")?;
             match &mut *handle::exclusive(job)? {
                 Work::Estimate(estimate) => out.set(estimate.take()?),
-                Work::Model(_) => return Err(makes_no("estimate")),
+                _ => return Err(makes_no("estimate")),
             }
             Ok(LOQUAT_OK)
         })

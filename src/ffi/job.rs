@@ -1,13 +1,14 @@
 //! Job
 //!
 //! Long work that the host drives: it polls with a time budget, watches the progress, may cancel. The thread that polls does the work; no
-//! thread is started. Loading a model is such work; the calls that block are the same work without a pause.
+//! thread is started. Loading a model is such work, and benchmarking one; the calls that block are the same work without a pause.
 
 use std::ffi::{c_char, c_void};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::base::{Error, Job, JobState, JobWatch};
+use crate::bench::Finding;
 use crate::model::Model;
 
 use super::buffer::{self, Out, Versioned, VersionedOut};
@@ -28,6 +29,7 @@ pub struct loquat_job {
 pub(super) enum Work {
     Model(Job<Model>),
     Estimate(Box<EstimateJob>),
+    Bench(Job<Box<dyn Finding>>),
 }
 
 impl Work {
@@ -35,6 +37,7 @@ impl Work {
         match self {
             Self::Model(job) => job.poll(budget_ns),
             Self::Estimate(estimate) => estimate.job.poll(budget_ns),
+            Self::Bench(job) => job.poll(budget_ns),
         }
     }
 
@@ -42,6 +45,7 @@ impl Work {
         match self {
             Self::Model(job) => job.held_bytes(),
             Self::Estimate(estimate) => estimate.job.held_bytes(),
+            Self::Bench(job) => job.held_bytes(),
         }
     }
 
@@ -49,6 +53,7 @@ impl Work {
         match self {
             Self::Model(job) => job.watch(),
             Self::Estimate(estimate) => estimate.job.watch(),
+            Self::Bench(job) => job.watch(),
         }
     }
 }
@@ -96,7 +101,8 @@ pub struct loquat_job_progress {
     pub progress: f32,
     /// Zero.
     pub reserved: u32,
-    /// What is being done, in one word of English: for a model "file", "metadata", "tokenizer", "weights". Static, ends with NUL.
+    /// What is being done, in one word of English: for a model "file", "metadata", "tokenizer", "weights"; for a benchmark see loquat_bench_start. Static,
+    /// ends with NUL.
     pub stage: *const c_char,
     /// Where the job was given up or has failed: bytes of private memory that it had written and has not given back yet, as of the last poll. Polls
     /// give them back, each for its budget; loquat_job_free gives back at once what is left, which takes the system some tens of milliseconds for
@@ -267,7 +273,7 @@ pub unsafe extern "C" fn loquat_job_take_model(
             let out = Out::new(model, "model")?;
             let model = match &mut *handle::exclusive(job)? {
                 Work::Model(job) => job.take()?,
-                Work::Estimate(_) => return Err(makes_no("model")),
+                _ => return Err(makes_no("model")),
             };
             out.set(handle::boxed(model, ()));
             Ok(LOQUAT_OK)

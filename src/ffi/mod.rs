@@ -7,6 +7,10 @@
 #![expect(non_camel_case_types, reason = "the types carry their C names")]
 
 pub mod batch;
+pub mod bench;
+pub mod bench_figures;
+mod bench_keys;
+pub mod bench_options;
 mod buffer;
 mod call;
 pub mod chat;

@@ -463,7 +463,8 @@ fn set_by_name(options: &mut SessionOptions, key: &str, value: &str) -> Result<(
     Ok(())
 }
 
-fn kv_type_of(number: u32) -> Result<KvType, Failure> {
+/// The element type that a LOQUAT_KV_ number says.
+pub(super) fn kv_type_of(number: u32) -> Result<KvType, Failure> {
     match number {
         LOQUAT_KV_F32 => Ok(KvType::F32),
         LOQUAT_KV_F16 => Ok(KvType::F16),

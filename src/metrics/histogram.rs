@@ -11,6 +11,8 @@
 //! A value equal to a bound lies in the bucket of which it is the upper bound, as Prometheus' `le` has it. This file does no
 //! recording; `latency.rs` does.
 
+use super::rank::nearest_rank;
+
 /// Bounds in nanoseconds of the smallest and of the last finite bucket.
 pub const LOWEST_NS: u64 = 1_000;
 /// See [`LOWEST_NS`].
@@ -110,8 +112,7 @@ impl Histogram {
     /// `min_ns` and `max_ns` are the smallest and largest value recorded; the answer is kept between them, and the overflow
     /// is answered with `max_ns`.
     pub fn quantile_ns(&self, per_myriad: u32, min_ns: u64, max_ns: u64) -> Option<u64> {
-        let n = self.count();
-        let rank = (u128::from(n) * u128::from(per_myriad.min(10_000))).div_ceil(10_000).max(1) as u64;
+        let rank = nearest_rank(self.count(), per_myriad);
         let mut seen = 0u64;
         let index = self.counts.iter().position(|&count| {
             seen = seen.saturating_add(count);

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::epoch::{Cells, add, take};
 use super::histogram::{BUCKETS, Histogram, index_of};
+use super::rank::is_resolved;
 
 /// The cells of one series.
 pub(super) struct LatencyCells {
@@ -138,8 +139,7 @@ impl LatencyTotal {
         let cv_pct = std_ns.zip(mean_ns).filter(|(_, mean)| *mean > 0.0).map(|(std, mean)| 100.0 * std / mean);
         let quantile = |per_myriad: u32| {
             let value_ns = self.histogram.quantile_ns(per_myriad, min_ns, max_ns)?;
-            let resolved = u128::from(count) * u128::from(10_000 - per_myriad) >= 10_000;
-            Some(Quantile { value_ns, resolved })
+            Some(Quantile { value_ns, resolved: is_resolved(count, per_myriad) })
         };
         LatencySnapshot {
             count,

@@ -15,6 +15,7 @@ pub mod histogram;
 pub mod json;
 pub mod latency;
 pub mod prometheus;
+pub mod rank;
 pub mod runtime;
 pub mod session;
 

@@ -45,6 +45,18 @@ impl Rng {
         result
     }
 
+    /// The next number below `bound` (above 0), each equally likely: draws that would favour small numbers are rejected (D. Lemire, "Fast
+    /// Random Integer Generation in an Interval", 2019).
+    pub fn below(&mut self, bound: u64) -> u64 {
+        let rejected = bound.wrapping_neg() % bound;
+        loop {
+            let product = u128::from(self.next_u64()) * u128::from(bound);
+            if product as u64 >= rejected {
+                return (product >> 64) as u64;
+            }
+        }
+    }
+
     /// The next number in [0, 1): 53 random bits over 2⁵³.
     pub fn next_f64(&mut self) -> f64 {
         (self.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
@@ -75,5 +87,18 @@ mod tests {
         for _ in 0..1000 {
             assert!((0.0..1.0).contains(&rng.next_f64()));
         }
+    }
+
+    #[test]
+    fn bounded_numbers_are_equally_likely() {
+        // With a bound of two thirds of the range, taking the remainder would make numbers of the lower half twice as likely as the others.
+        let bound = u64::MAX / 3 * 2;
+        let mut rng = Rng::new(3);
+        let low = (0..100_000).filter(|_| rng.below(bound) < bound / 2).count();
+        assert!((49_000..51_000).contains(&low), "{low} of 100,000 in the lower half");
+        let mut counts = [0u32; 7];
+        (0..70_000).for_each(|_| counts[rng.below(7) as usize] += 1);
+        assert!(counts.iter().all(|count| (9_600..10_400).contains(count)), "{counts:?}");
+        assert_eq!(rng.below(1), 0);
     }
 }

@@ -236,7 +236,7 @@ fn stream_says_what_generate_says() {
 
 #[test]
 fn errors_end_with_1_and_bad_usage_with_2() {
-    let cases: [(&str, &[&str], i32, &str); 18] = [
+    let cases: [(&str, &[&str], i32, &str); 26] = [
         ("generate", &["-m", "no-such.gguf", "-p", "x"], 1, "no-such.gguf"),
         ("generate", &["-m", "README.md", "-p", "x"], 1, "README.md"),
         ("generate", &["-f", "no-such.txt"], 1, "no-such.txt"),
@@ -251,6 +251,14 @@ fn errors_end_with_1_and_bad_usage_with_2() {
         ("tokenize", &["--decode", "999999"], 1, "999999"),
         ("bench_stats", &["--roofline"], 2, "--roofline"),
         ("bench_stats", &["-p", "0", "-n", "0"], 2, "nothing"),
+        ("bench_stats", &["--workload", "poem"], 2, "short_qa"),
+        ("bench_stats", &["--convoy", "--prefill"], 2, "one benchmark at a time"),
+        ("bench_stats", &["--convoy", "-p", "5"], 2, "do not go together"),
+        ("bench_stats", &["-o", "x.json"], 2, "say which"),
+        ("bench_stats", &["--convoy", "--set", "fruit=1"], 2, "fruit"),
+        ("bench_stats", &["--compare", "README.md", "README.md"], 1, "baseline"),
+        ("bench_stats", &["--check", "no-such.json"], 1, "no-such.json"),
+        ("bench_stats", &["--convoy", "--set", "repeats=2"], 1, "repeats"),
         ("load_progress", &["-m", "no-such.gguf"], 1, "no-such.gguf"),
         ("load_progress", &["--budget", "-1"], 2, "--budget"),
         ("stream", &["-p", "x", "-m", "README.md"], 1, "README.md"),
@@ -275,6 +283,63 @@ fn bench_stats_measures_a_batch() {
     let json: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((json["sequences"].as_u64(), json["batch_decode_tok_s"]["n"].as_u64()), (Some(3), Some(2)));
     assert!(json["batch_decode_tok_s"]["median"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn bench_stats_runs_the_librarys_benchmarks() {
+    let small = ["--set", "requests=4", "--set", "slots=2", "--set", "max_length=20", "--set", "threshold=0.000001"];
+    let wide = ["--set", "throughput_loss_pct=100", "--set", "saturated_p99_increase_pct=1e9", "--set", "starvation_factor=1e9"];
+    for (option, kind) in [("--saturation", "saturation"), ("--kv-falsify", "kv_cache"), ("--prefill", "prefill")] {
+        let Some(text) = output_of("bench_stats", &[&[option, "--json", "-t", "2"], &small[..], &wide[..]].concat()) else { return };
+        let json: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(json["schema"], format!("loquat.bench.{kind}"));
+        assert_eq!((&json["verdict"], json["hardware"]["threads"].as_u64()), (&Value::from("passed"), Some(2)), "{option}");
+    }
+    // A gate that can't be kept ends with 3, and its result is there all the same.
+    let impossible = [&["--saturation"], &small[..], &["--set", "throughput_loss_pct=-1e9"]].concat();
+    let failed = run("bench_stats", &impossible).unwrap();
+    assert_eq!(failed.status.code(), Some(3));
+    assert!(String::from_utf8(failed.stdout).unwrap().ends_with("verdict: failed\n"));
+}
+
+#[test]
+fn bench_stats_compares_stored_results() {
+    if programs().is_none() {
+        return;
+    }
+    let folder = cc::scratch("bench-results");
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let quick = ["--workload", "short_qa", "--stop", "reproducible", "--set", "warmup_ms=0"];
+    let stored = path("base.json");
+    let table = output_of("bench_stats", &[&quick[..], &["-o", &stored]].concat()).unwrap();
+    assert!(table.contains("generation tok/s") && table.contains("load, tokenizer"), "{table}");
+    let mut result: Value = serde_json::from_slice(&std::fs::read(&stored).unwrap()).unwrap();
+    assert_eq!(result["schema"], "loquat.bench.requests");
+    // The same result against itself passes; against one that was a hundred times as fast it fails.
+    let same = output_of("bench_stats", &["--compare", &stored, &stored]).unwrap();
+    assert!(same.ends_with("verdict: passed\n"), "{same}");
+    for ms in result["ttft_ms"].as_array_mut().unwrap() {
+        *ms = (ms.as_f64().unwrap() / 100.0).into();
+    }
+    let faster = path("faster.json");
+    std::fs::write(&faster, result.to_string()).unwrap();
+    assert_eq!(run("bench_stats", &["--compare", &faster, &stored]).unwrap().status.code(), Some(3));
+    let checked = run("bench_stats", &[&quick[..], &["--check", &faster]].concat()).unwrap();
+    assert_eq!(checked.status.code(), Some(3), "{checked:?}");
+    assert!(!folder.join("base.json.part").exists());
+}
+
+#[test]
+#[cfg(unix)]
+fn control_c_ends_a_benchmark_and_leaves_no_file() {
+    if programs().is_none() {
+        return;
+    }
+    let file = cc::scratch("bench-interrupted").join("result.json");
+    let _ = std::fs::remove_file(&file);
+    let output = interrupted("bench_stats", &["--convoy", "--set", "repeats=1000", "-o", file.to_str().unwrap()]).unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(130), 0));
+    assert!(!file.exists() && !file.with_extension("json.part").exists());
 }
 
 #[test]

@@ -4,6 +4,10 @@ use std::fmt::Write as _;
 use std::mem::offset_of;
 
 use loquat::ffi::batch::loquat_batch_event;
+use loquat::ffi::bench::loquat_bench_outcome;
+use loquat::ffi::bench_figures::{
+    loquat_bench_convoy, loquat_bench_ratio, loquat_bench_saturation, loquat_bench_series, loquat_bench_summary,
+};
 use loquat::ffi::estimate::loquat_estimate;
 use loquat::ffi::job::loquat_job_progress;
 use loquat::ffi::metrics::{loquat_latency, loquat_runtime_metrics, loquat_session_metrics};
@@ -167,5 +171,59 @@ pub fn in_rust() -> String {
             scratch_bytes
         }
     );
+    layout!(text, loquat_bench_outcome { struct_size, kind, verdict, schema_version });
+    layout!(
+        text,
+        loquat_bench_summary {
+            struct_size,
+            converged,
+            stop_reason,
+            iterations,
+            tokens_generated,
+            cv,
+            half_width_share,
+            model_load_ms,
+            first_pass_ms,
+            kv_cache_waste_pct,
+            kv_cache_waste_max_pct,
+            itl_jitter_ms,
+            itl_mad_ms,
+            itl_stalls
+        }
+    );
+    layout!(text, loquat_bench_series { struct_size, resolved, count, median, median_low, median_high, p95, p99, p999, max, mean, std });
+    layout!(
+        text,
+        loquat_bench_convoy {
+            struct_size,
+            passed,
+            baseline_short_p99_ms,
+            convoy_short_p99_ms,
+            p99_increase_pct,
+            p99_ratio_low,
+            p99_ratio_high,
+            max_hol_blocking_ms,
+            avg_hol_blocking_ms,
+            kv_fragmentation_pct,
+            long_ttft_p50_ms,
+            long_itl_p50_ms
+        }
+    );
+    layout!(
+        text,
+        loquat_bench_saturation {
+            struct_size,
+            passed,
+            burning_threads,
+            starved,
+            alone_tok_s,
+            saturated_tok_s,
+            throughput_loss_pct,
+            alone_p99_ms,
+            saturated_p99_ms,
+            p99_increase_pct
+        }
+    );
+    layout!(text, loquat_bench_ratio { struct_size, equal, length, ratio, low, high });
     text
 }

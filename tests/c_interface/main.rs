@@ -96,7 +96,13 @@ fn every_function_survives_null_everywhere() {
 #[test]
 fn every_function_refuses_memory_that_is_no_handle() {
     // These make something out of nothing, so there is nothing to refuse.
-    let makers = ["loquat_runtime_options_new", "loquat_model_options_new", "loquat_session_options_new", "loquat_batch_options_new"];
+    let makers = [
+        "loquat_runtime_options_new",
+        "loquat_model_options_new",
+        "loquat_session_options_new",
+        "loquat_batch_options_new",
+        "loquat_bench_options_new",
+    ];
     let text = call_everything(&makers, |ty| match ty {
         "loquat_error **" => "&error",
         ty if ty.contains('*') => "(void *)junk",
@@ -165,4 +171,4 @@ macro_rules! programs {
     )*};
 }
 
-programs!(batch, errors, host, job, model, session, stream, text, unload);
+programs!(batch, bench, errors, host, job, model, session, stream, text, unload);

@@ -1,0 +1,160 @@
+/* The library's own benchmarks: run as jobs, watched, given up on Ctrl-C. */
+#include "bench_stats.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FAILED_GATE = 3, INTERRUPTED = 130 };
+
+/* Between two looks at whether Ctrl-C was pressed, and between two lines of progress. The library's clock stands still between polls. */
+#define SLICE_NS 20000000u
+#define PROGRESS_SECONDS 0.2
+
+static volatile sig_atomic_t interrupted = 0;
+
+static void on_interrupt(int number) {
+    (void)number;
+    interrupted = 1;
+}
+
+static void show_progress(const loquat_job *job, double *shown) {
+    loquat_error *error = NULL;
+    loquat_job_progress progress = {.struct_size = sizeof progress};
+    if (!stderr_is_terminal() || seconds() - *shown < PROGRESS_SECONDS) {
+        return;
+    }
+    *shown = seconds();
+    check(loquat_job_get_progress(job, &progress, &error), &error);
+    fprintf(stderr, "\r%3.0f %% %-12s", 100 * progress.progress, progress.stage);
+}
+
+/* Polls a job to its end; the status of the last poll. */
+static loquat_status run(loquat_job *job) {
+    loquat_error *error = NULL;
+    loquat_status status = LOQUAT_PENDING;
+    double shown = 0;
+    void (*before)(int) = signal(SIGINT, on_interrupt);
+    while (status == LOQUAT_PENDING) {
+        status = check(loquat_job_poll(job, SLICE_NS, &error), &error);
+        if (interrupted) {
+            check(loquat_job_cancel(job, &error), &error);
+        }
+        show_progress(job, &shown);
+    }
+    signal(SIGINT, before);
+    if (stderr_is_terminal()) {
+        fputs("\r                    \r", stderr);
+    }
+    return status;
+}
+
+typedef loquat_status (*text_of)(const loquat_bench *, char *, size_t, size_t *, loquat_error **);
+
+/* A text of a result. */
+static struct bytes text_from(const loquat_bench *bench, text_of get) {
+    loquat_error *error = NULL;
+    struct bytes text = {NULL, 0};
+    check(get(bench, NULL, 0, &text.length, &error), &error);
+    text.data = allocate(text.length);
+    check(get(bench, text.data, text.length, &text.length, &error), &error);
+    return text;
+}
+
+/* Writes a file whole or not at all: what was there stays until all is written. */
+static void write_file(const char *path, const struct bytes *content) {
+    size_t length = strlen(path);
+    char *aside = allocate(length + sizeof ".part");
+    memcpy(aside, path, length);
+    memcpy(aside + length, ".part", sizeof ".part");
+    FILE *file = open_file(aside, "wb");
+    if (!file) {
+        fail("%s: %s", aside, strerror(errno));
+    }
+    int written = fwrite(content->data, 1, content->length, file) == content->length && fputc('\n', file) != EOF;
+    if (fclose(file) != 0 || !written || replace_file(aside, path) != 0) {
+        int reason = errno;
+        remove(aside);
+        fail("%s: %s", path, strerror(reason));
+    }
+    free(aside);
+}
+
+/* Prints a result; the status that its verdict means. */
+static int hand_out(const loquat_bench *bench, const struct suite_output *output, int gate) {
+    loquat_error *error = NULL;
+    loquat_bench_outcome outcome = {.struct_size = sizeof outcome};
+    struct bytes text = text_from(bench, output->json ? loquat_bench_json : loquat_bench_text);
+    check(loquat_bench_get_outcome(bench, &outcome, &error), &error);
+    fwrite(text.data, 1, text.length, stdout);
+    if (output->json) {
+        putchar('\n');
+    }
+    free(text.data);
+    if (fflush(stdout) != 0) {
+        return 1;
+    }
+    return gate && outcome.verdict == LOQUAT_VERDICT_FAILED ? FAILED_GATE : 0;
+}
+
+static void store(const loquat_bench *bench, const struct suite_output *output) {
+    if (output->file) {
+        struct bytes json = text_from(bench, loquat_bench_json);
+        write_file(output->file, &json);
+        free(json.data);
+    }
+}
+
+static loquat_bench *compare(const struct bytes *baseline, const struct bytes *current, const loquat_bench_options *options) {
+    loquat_error *error = NULL;
+    loquat_bench *comparison = NULL;
+    check(loquat_bench_compare(baseline->data, baseline->length, current->data, current->length, options, &comparison, &error), &error);
+    return comparison;
+}
+
+int bench_suite(const struct common *common, uint32_t kind, const loquat_bench_options *options, int gate, const char *baseline,
+                const struct suite_output *output) {
+    loquat_error *error = NULL;
+    loquat_job *job = NULL;
+    loquat_bench *bench = NULL;
+    int status = INTERRUPTED;
+    /* Read first: a baseline that is not there is known before anything is measured. */
+    struct bytes before = {NULL, 0};
+    if (baseline) {
+        before = read_file(baseline);
+    }
+    loquat_runtime *runtime = open_runtime(common);
+    loquat_model *model = open_model(common, runtime, 0);
+    check(loquat_bench_start(model, kind, options, &job, &error), &error);
+    if (run(job) == LOQUAT_DONE) {
+        check(loquat_job_take_bench(job, &bench, &error), &error);
+        store(bench, output);
+        if (baseline) {
+            struct bytes now = text_from(bench, loquat_bench_json);
+            loquat_bench *comparison = compare(&before, &now, options);
+            status = hand_out(comparison, output, 1);
+            loquat_bench_free(comparison);
+            free(now.data);
+        } else {
+            status = hand_out(bench, output, gate);
+        }
+    }
+    free(before.data);
+    loquat_bench_free(bench);
+    loquat_job_free(job);
+    loquat_model_free(model);
+    loquat_runtime_free(runtime);
+    return status;
+}
+
+int bench_compare(const char *baseline, const char *current, const loquat_bench_options *options, const struct suite_output *output) {
+    struct bytes before = read_file(baseline), now = read_file(current);
+    loquat_bench *comparison = compare(&before, &now, options);
+    store(comparison, output);
+    int status = hand_out(comparison, output, 1);
+    loquat_bench_free(comparison);
+    free(before.data);
+    free(now.data);
+    return status;
+}

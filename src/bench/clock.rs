@@ -1,0 +1,82 @@
+//! The clock of a measurement: monotonic, and standing still while the job that measures is not polled.
+//!
+//! A job may be polled in slices with anything in between, so that a plain clock would count the host's own doings to the engine. All times of
+//! the suite come from here.
+
+use std::time::{Duration, Instant};
+
+use crate::base::Pace;
+
+use super::statistics::{Bootstrap, Interval, RESAMPLES};
+
+/// Longest stretch between two looks at the cancel flag: a step of a session is given no more at once.
+const SLICE: Duration = Duration::from_millis(20);
+
+/// The clock and the pace of one measurement.
+#[derive(Debug)]
+pub struct Clock {
+    pace: Pace,
+    epoch: Instant,
+    paused: Duration,
+}
+
+impl Clock {
+    /// Begins at 0.
+    pub fn new(pace: Pace) -> Self {
+        Self { pace, epoch: Instant::now(), paused: Duration::ZERO }
+    }
+
+    /// Milliseconds since the beginning, without the pauses.
+    pub fn now_ms(&self) -> f64 {
+        (self.epoch.elapsed() - self.paused).as_secs_f64() * 1e3
+    }
+
+    /// The budget of a step that begins now, nanoseconds.
+    pub fn slice_ns(&self) -> u64 {
+        self.pace.budget_ns().min(SLICE.as_nanos() as u64)
+    }
+
+    /// Pauses here where the slice of the job is used up; the time until it goes on is not counted.
+    pub async fn pause(&mut self) {
+        let before = Instant::now();
+        self.pace.spend(usize::MAX).await;
+        self.paused += before.elapsed();
+    }
+
+    /// The progress of the measurement.
+    pub fn pace(&self) -> &Pace {
+        &self.pace
+    }
+
+    /// Runs a bootstrap to its end, with pauses; `None` in, `None` out.
+    pub async fn interval(&mut self, bootstrap: Option<Bootstrap>) -> Option<Interval> {
+        let mut bootstrap = bootstrap?;
+        for _ in 0..RESAMPLES {
+            bootstrap.resample();
+            self.pause().await;
+        }
+        bootstrap.interval()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{Job, JobState, Stage};
+
+    #[test]
+    fn the_time_between_polls_does_not_count() {
+        const STAGES: &[Stage] = &[Stage { name: c"waiting", share: 1.0 }];
+        let mut job = Job::new(STAGES, |pace| async move {
+            let mut clock = Clock::new(pace);
+            let begin = clock.now_ms();
+            clock.pause().await;
+            Ok(clock.now_ms() - begin)
+        });
+        assert_eq!(job.poll(0).unwrap(), JobState::Running);
+        std::thread::sleep(Duration::from_millis(60));
+        assert_eq!(job.poll(0).unwrap(), JobState::Finished);
+        let counted = job.take().unwrap();
+        assert!((0.0..50.0).contains(&counted), "{counted} ms");
+    }
+}

@@ -1,0 +1,113 @@
+//! The benchmark proper: one request after the other on one session, until the stop rule has samples enough.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::base::{Job, Pace, Result, Stage};
+use crate::model::Model;
+
+use super::clock::Clock;
+use super::host::Context;
+use super::kv_use::{External, KvTimeline};
+use super::load::LoadTimes;
+use super::request::answer;
+use super::result::{BenchmarkConfig, BenchmarkResult};
+use super::settings::Settings;
+use super::stop::{Sampling, StopRule};
+use super::summary::BenchmarkSummary;
+use super::workload::Workload;
+
+const STAGES: &[Stage] = &[
+    Stage { name: c"load", share: 0.05 },
+    Stage { name: c"warm-up", share: 0.2 },
+    Stage { name: c"requests", share: 0.7 },
+    Stage { name: c"statistics", share: 0.05 },
+];
+
+/// What is to be measured.
+#[derive(Debug, Clone)]
+pub struct RequestsOptions {
+    /// The requests.
+    pub workload: Workload,
+    /// When there are enough of them.
+    pub stop: StopRule,
+    /// How the session is made.
+    pub settings: Settings,
+    /// The model's file, to be loaded again and timed; none where that is not wanted.
+    pub model_path: Option<PathBuf>,
+}
+
+impl Default for RequestsOptions {
+    fn default() -> Self {
+        Self { workload: Workload::SHORT_QA, stop: StopRule::default(), settings: Settings::default(), model_path: None }
+    }
+}
+
+/// Measures `model` as a job.
+///
+/// # Errors
+/// `InvalidArgument` for options out of range or a model without weights. The job itself fails as sessions do.
+pub fn measure(model: &Model, options: RequestsOptions) -> Result<Job<BenchmarkResult>> {
+    options.workload.validate()?;
+    options.stop.validate()?;
+    options.settings.validate()?;
+    model.config()?;
+    let model = model.clone();
+    Ok(Job::new(STAGES, |pace| run(model, options, pace)))
+}
+
+async fn run(model: Model, options: RequestsOptions, pace: Pace) -> Result<BenchmarkResult> {
+    let RequestsOptions { workload, stop: rule, settings, model_path } = options;
+    let mut clock = Clock::new(pace.clone());
+    let context = Context::of(&model);
+    pace.stage(0);
+    let load = match &model_path {
+        Some(path) => Some(LoadTimes::measure(model.runtime(), path, &settings, &mut clock).await?),
+        None => None,
+    };
+    let (vocab_size, seed) = (model.vocab_size()?, settings.seed());
+    let mut session = settings.session(&model, workload.positions(), settings.batch, true)?;
+
+    pace.stage(1);
+    pace.expect(Duration::from_secs_f64(rule.warmup_ms / 1e3).as_nanos() as u64);
+    let (begin, mut warmups) = (clock.now_ms(), 0);
+    while warmups < rule.warmup_samples || clock.now_ms() - begin < rule.warmup_ms {
+        let prompt = workload.prompt(vocab_size, seed, warmups as u64);
+        answer(&mut session, &prompt, workload.output_tokens, &mut clock, |_| ()).await?;
+        warmups += 1;
+        pace.reach(((clock.now_ms() - begin) * 1e6) as u64);
+    }
+
+    pace.stage(2);
+    pace.expect(rule.min_samples as u64);
+    let begin = clock.now_ms();
+    let (mut sampling, mut kv, mut hash) = (Sampling::new(rule, seed), KvTimeline::default(), Xxh3::new());
+    let external = External::of(&model, settings.kv_type)?;
+    let mut requests = vec![];
+    let stop = loop {
+        let number = requests.len() as u64;
+        let prompt = workload.prompt(vocab_size, seed, number);
+        let times = answer(&mut session, &prompt, workload.output_tokens, &mut clock, |point| kv.note(external.add_to(point))).await?;
+        // The outputs of every run begin with those of the shortest, so that the hash of the first request tells whether they agree.
+        if number == 0 {
+            times.tokens.iter().for_each(|token| hash.update(&token.to_le_bytes()));
+        }
+        // What is judged is the speed of generation, or of the prompt where one token is generated alone.
+        let sample = times.generation_tok_s().unwrap_or(times.prefill_tok_s());
+        requests.push(times);
+        pace.advance(1);
+        if let Some(stop) = sampling.add(sample, clock.now_ms() - begin) {
+            break stop;
+        }
+    };
+
+    pace.stage(3);
+    let config = BenchmarkConfig { workload, rule, settings, warmup_samples: warmups };
+    let mut result = BenchmarkResult::new(context, config, requests, kv, stop);
+    result.load = load;
+    result.output_fingerprint = hash.digest128();
+    result.summary = BenchmarkSummary::of(&result, &mut clock).await;
+    Ok(result)
+}
