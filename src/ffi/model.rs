@@ -47,7 +47,7 @@ impl Opaque for loquat_model {
 /// truncated or overwritten while the model lives; the system may end the process then (SIGBUS).
 pub const LOQUAT_ACCESS_MAP: u32 = 0;
 /// Read the file into private memory: slower to load, counted in the memory limit, independent of the file afterwards. Where the system
-/// gives large pages on request (Linux), tokens come faster with few threads: with one about 10 % (README).
+/// gives large pages on request (Linux), tokens come faster with few threads.
 pub const LOQUAT_ACCESS_READ: u32 = 1;
 
 /// Stands where there is no such token.
