@@ -204,7 +204,11 @@ fn each_block_refused_in_turn() {
         let blocks = whole.asked.load(Ordering::Relaxed);
         assert!(blocks > 0 || name == "load mapped", "{name} asked for {blocks} blocks");
         for refused in 0..blocks {
-            let error = run(operation, &heap(refused), u64::MAX).0.unwrap_err();
+            let Err(error) = run(operation, &heap(refused), u64::MAX).0 else {
+                // A batch step asks again for the sessions that did not get their memory, and then this heap grants it.
+                assert!(name.contains("batch"), "{name} did without block {refused}");
+                continue;
+            };
             assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{name}, block {refused}: {error}");
             assert!(error.message().contains("the host's allocator refused"), "{error}");
         }
