@@ -362,7 +362,7 @@ impl Grouped for Tq10 {
                     _ => (48 + element % 4, (element - 240) / 4),
                 };
                 let rest = block[byte].wrapping_mul([1, 3, 9, 27, 81][digit]);
-                *quants |= u64::from(u16::from(rest) * 3 >> 8) << (8 * k);
+                *quants |= u64::from((u16::from(rest) * 3) >> 8) << (8 * k);
             }
         }
         quants

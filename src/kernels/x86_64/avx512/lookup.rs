@@ -383,7 +383,7 @@ impl InRegisters for Iq1S {
             let index = _mm512_ternarylogic_epi32::<0xf8>(words_at(block, 2), high, _mm512_set1_epi16(0x700));
             // The top bits of two words, one for each 32 elements.
             let down = _mm_movepi16_mask(_mm512_castsi512_si128(words)) >> (2 * I);
-            let down = u64::from(down & 1) * 0xffff_ffff | u64::from(down >> 1 & 1) * 0xffff_ffff_0000_0000;
+            let down = (u64::from(down & 1) * 0xffff_ffff) | (u64::from(down >> 1 & 1) * 0xffff_ffff_0000_0000);
             values(&ONE_BIT, eights::<I>(entries(&IQ1, index)), down)
         }
     }
