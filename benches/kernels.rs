@@ -11,7 +11,10 @@ use loquat::base::{AlignedBuf, MemoryBudget, MemoryCategory, SharedBytes};
 use loquat::kernels::{ActKind, Acts, Isa, Kernels, Matrix};
 use loquat::quant::{TensorType, row_bytes};
 
-const TYPES: [&str; 13] = ["Q4_K", "Q5_K", "Q6_K", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "F16", "BF16", "F32"];
+const TYPES: [&str; 25] = [
+    "Q4_K", "Q5_K", "Q6_K", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "IQ4_NL", "IQ4_XS", "MXFP4", "IQ3_S", "IQ3_XXS",
+    "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S", "TQ2_0", "TQ1_0", "F16", "BF16", "F32",
+];
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
@@ -23,7 +26,7 @@ fn main() {
     let read = read_bandwidth();
     let peak = dot_product_peak();
     println!("one thread: read {read:.1} GB/s, 8-bit dot products in registers {peak:.0} GOPS");
-    println!("{:6} {:10} {:>5} {:>7}  best (median)", "type", "level", "k", "columns");
+    println!("{:7} {:10} {:>5} {:>7}  best (median)", "type", "level", "k", "columns");
     for name in &types {
         let ty = (0..64).filter_map(TensorType::from_ggml).find(|ty| ty.name() == name).expect("a tensor type");
         for &cols in &columns {
@@ -56,6 +59,7 @@ fn measure(kernels: Kernels, ty: TensorType, k: usize, cols: usize, read: f64, p
     // Random bits of floats are often NaN or subnormal, which no model has.
     match ty {
         TensorType::F32 => bytes.chunks_exact_mut(4).for_each(|b| b.copy_from_slice(&(f32::from(b[0]) / 256.0 - 0.5).to_le_bytes())),
+        TensorType::MXFP4 => bytes.chunks_exact_mut(17).for_each(|b| b[0] = 120),
         TensorType::F16 | TensorType::BF16 => bytes.chunks_exact_mut(2).for_each(|b| b[1] = 0x38 | b[1] & 0x87),
         _ => {}
     }
@@ -89,11 +93,11 @@ fn measure(kernels: Kernels, ty: TensorType, k: usize, cols: usize, read: f64, p
     if few {
         let gb = (rows * row) as f64 / 1e9;
         let (best, median) = (gb / best, gb / median);
-        println!("{:6} {:10} {k:5} {cols:7}  {best:6.1} ({median:.1}) GB/s, {:.0} % of reading", name.0, name.1, best / read * 100.0);
+        println!("{:7} {:10} {k:5} {cols:7}  {best:6.1} ({median:.1}) GB/s, {:.0} % of reading", name.0, name.1, best / read * 100.0);
     } else {
         let gop = 2.0 * (rows * k * cols) as f64 / 1e9;
         let (best, median) = (gop / best, gop / median);
-        println!("{:6} {:10} {k:5} {cols:7}  {best:6.0} ({median:.0}) GOPS, {:.0} % of vpdpbusd", name.0, name.1, best / peak * 100.0);
+        println!("{:7} {:10} {k:5} {cols:7}  {best:6.0} ({median:.0}) GOPS, {:.0} % of vpdpbusd", name.0, name.1, best / peak * 100.0);
     }
 }
 

@@ -21,7 +21,7 @@ const VARIANTS: [(&str, f32); 8] = [
     ("wide-f16", 2e-2),
     ("wide-Q4_K_M", 1e-3),
     ("wide-Q2_K", 1e-3),
-    ("wide-IQ4_XS", 0.5),
+    ("wide-IQ4_XS", 1e-3),
 ];
 
 fn folder() -> Option<PathBuf> {

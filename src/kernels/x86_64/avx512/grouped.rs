@@ -4,21 +4,7 @@ use std::arch::x86_64::*;
 
 use super::super::super::generic::grouped::{Grouped, Iq1M, Iq1S, Iq2S, Iq2Xs, Iq2Xxs, Iq3S, Iq3Xxs, Tq10, Tq20, bytes_of};
 use super::lookup::InRegisters;
-use super::supers::Super;
-
-/// A ternary type, of which 64 elements are OFFSET + q.
-///
-/// # Safety
-/// The super-block is readable; AVX-512 F.
-#[inline(always)]
-unsafe fn digits<T: Grouped>(block: *const u8, i: usize) -> __m512i {
-    // SAFETY: passed on.
-    unsafe {
-        let bytes = bytes_of::<T>(block);
-        let ([a, b, c, d], [e, f, g, h]) = (T::quants(bytes, 2 * i), T::quants(bytes, 2 * i + 1));
-        _mm512_setr_epi64(a as i64, b as i64, c as i64, d as i64, e as i64, f as i64, g as i64, h as i64)
-    }
-}
+use super::supers::{Super, two_bits};
 
 impl InRegisters for Tq10 {
     #[inline(always)]
@@ -28,8 +14,55 @@ impl InRegisters for Tq10 {
     }
     #[inline(always)]
     unsafe fn quants<const I: usize>(block: *const u8) -> __m512i {
-        // SAFETY: passed on.
-        unsafe { digits::<Self>(block, I) }
+        // SAFETY: inside the block: 32 bytes of five digits, 16 of five, 4 of four.
+        unsafe {
+            let first = _mm256_loadu_si256(block.cast());
+            let second = _mm_loadu_si128(block.add(32).cast());
+            let (low, high) = match I {
+                0 => (first, times_three::<1>(first)),
+                1 => (times_three::<2>(first), times_three::<3>(first)),
+                2 => (times_three::<4>(first), digits_of_16::<0, 1>(second)),
+                _ => {
+                    let fives = digits_of_16::<2, 3>(second);
+                    let four = _mm256_set1_epi32(block.add(48).cast::<i32>().read_unaligned());
+                    let fourth = _mm256_castsi256_si128(times_three::<4>(_mm256_castsi128_si256(second)));
+                    // Of the last four bytes, one digit after the other.
+                    let ones = _mm256_castsi256_si128(four);
+                    let twos = _mm256_castsi256_si128(times_three::<1>(four));
+                    let threes = _mm256_castsi256_si128(times_three::<2>(four));
+                    let last = _mm256_castsi256_si128(times_three::<3>(four));
+                    let last = _mm_unpacklo_epi64(_mm_unpacklo_epi32(ones, twos), _mm_unpacklo_epi32(threes, last));
+                    (fives, _mm256_set_m128i(last, fourth))
+                }
+            };
+            // The first digit of a fraction of 256: how many of a third and two thirds it reaches.
+            let fraction = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high);
+            let one = _mm512_set1_epi8(1);
+            let digit = _mm512_maskz_mov_epi8(_mm512_cmpge_epu8_mask(fraction, _mm512_set1_epi8(86)), one);
+            _mm512_mask_add_epi8(digit, _mm512_cmpge_epu8_mask(fraction, _mm512_set1_epi8(171_u8 as i8)), digit, one)
+        }
+    }
+}
+
+/// Bytes times 3 to the power `N`, of which the whole numbers are dropped: the next digits come first.
+#[inline(always)]
+unsafe fn times_three<const N: usize>(mut v: __m256i) -> __m256i {
+    // SAFETY: register arithmetic.
+    unsafe {
+        for _ in 0..N {
+            v = _mm256_add_epi8(v, _mm256_add_epi8(v, v));
+        }
+        v
+    }
+}
+
+/// 16 bytes so that digit `A` comes first, and then so that digit `B` does.
+#[inline(always)]
+unsafe fn digits_of_16<const A: usize, const B: usize>(v: __m128i) -> __m256i {
+    // SAFETY: register arithmetic.
+    unsafe {
+        let v = _mm256_castsi128_si256(v);
+        _mm256_set_m128i(_mm256_castsi256_si128(times_three::<B>(v)), _mm256_castsi256_si128(times_three::<A>(v)))
     }
 }
 
@@ -41,8 +74,8 @@ impl InRegisters for Tq20 {
     }
     #[inline(always)]
     unsafe fn quants<const I: usize>(block: *const u8) -> __m512i {
-        // SAFETY: passed on.
-        unsafe { digits::<Self>(block, I) }
+        // SAFETY: the first 64 bytes of the block.
+        unsafe { two_bits::<I>(block) }
     }
 }
 

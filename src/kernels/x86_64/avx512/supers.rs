@@ -334,9 +334,12 @@ impl Super for Q6K {
     }
 }
 
-/// The two low bits of quarter `I` of Q2_K and Q3_K.
+/// The two low bits of quarter `I` of Q2_K and Q3_K, and all of TQ2_0.
+///
+/// # Safety
+/// 64 bytes are readable; AVX-512 F and BW.
 #[inline(always)]
-unsafe fn two_bits<const I: usize>(qs: *const u8) -> __m512i {
+pub(super) unsafe fn two_bits<const I: usize>(qs: *const u8) -> __m512i {
     // SAFETY: 32 of the 64 bytes.
     unsafe {
         let bytes = twice(qs.add(I / 2 * 32));

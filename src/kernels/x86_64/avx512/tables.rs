@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::super::super::generic::tables::{DOUBLED, HALF_EXPONENTS, Iq4Nl, Iq4Xs, Mxfp4, UNEQUAL, above, iq4_xs_scales};
+use super::super::super::generic::tables::{DOUBLED, Iq4Nl, Iq4Xs, Mxfp4, UNEQUAL, above, iq4_xs_scales};
 use super::blocks::{Block, nibbles};
 use super::supers::Super;
 
@@ -36,10 +36,11 @@ impl Block for Mxfp4 {
     const BYTES: usize = 17;
     const SHIFT: u32 = 3;
     const MIN: bool = false;
+    /// The exponent, and above it the first quants: so the heads of 16 rows are collected as those of the other types are.
     #[inline(always)]
     unsafe fn head(block: *const u8) -> u32 {
         // SAFETY: inside the block.
-        unsafe { HALF_EXPONENTS[usize::from(block.read())] }
+        unsafe { block.cast::<u16>().read_unaligned().into() }
     }
     #[inline(always)]
     unsafe fn pair(a: *const u8, b: *const u8) -> __m512i {
@@ -49,7 +50,13 @@ impl Block for Mxfp4 {
     #[inline(always)]
     unsafe fn scales(heads: __m512i) -> __m512 {
         // SAFETY: register arithmetic.
-        unsafe { _mm512_castsi512_ps(heads) }
+        unsafe {
+            // Half of 2^(e − 127), which is subnormal for the two smallest e.
+            let e = _mm512_and_si512(heads, _mm512_set1_epi32(0xff));
+            let normal = _mm512_slli_epi32::<23>(_mm512_sub_epi32(e, _mm512_set1_epi32(1)));
+            let small = _mm512_cmplt_epi32_mask(e, _mm512_set1_epi32(2));
+            _mm512_castsi512_ps(_mm512_mask_sllv_epi32(normal, small, _mm512_set1_epi32(0x0020_0000), e))
+        }
     }
 }
 
