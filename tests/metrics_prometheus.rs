@@ -1,6 +1,8 @@
 //! The Prometheus text, read back by a strict parser of the exposition format: what a scraper would refuse fails here.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use loquat::metrics::{Device, Outcome, RuntimeFacts, RuntimeMetrics, StepRecord, TokenTiming, prometheus};
 use loquat::{base::MemoryBudget, base::MemoryCategory, metrics::MemorySnapshot};
@@ -169,15 +171,26 @@ fn an_unused_runtime_and_a_session_beside_it() {
     parse(&prometheus::dispatch(&metrics.dispatch().snapshot(), &[]));
 }
 
-/// For `promtool check metrics`: `cargo test --test metrics_prometheus -- --ignored --nocapture page | grep '^[#l]'`
+/// Prometheus's own checker reads a page without a complaint.
 #[test]
-#[ignore = "prints a page for promtool"]
-fn print_a_page() {
+fn promtool_accepts_a_page() {
     let metrics = RuntimeMetrics::new();
     let mut session = metrics.session(4_096, 512);
     session.dispatch(1_500_000);
     session.dispatch(2_500_000);
     let facts = RuntimeFacts { threads: 2, isa: "generic", memory: MemorySnapshot::of(&MemoryBudget::new(1 << 30)) };
-    print!("{}", prometheus::runtime(&metrics.snapshot(facts), &[("model", "demo \"x\"")]));
-    print!("{}", prometheus::session(&session.metrics().snapshot(), &[("session", "1")]));
+    let page = prometheus::runtime(&metrics.snapshot(facts), &[("model", "demo \"x\"")])
+        + &prometheus::session(&session.metrics().snapshot(), &[("session", "1")]);
+    let check = |page: &str| {
+        let mut promtool = Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().ok()?;
+        promtool.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
+        let output = promtool.wait_with_output().unwrap();
+        Some((output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned()))
+    };
+    let Some(verdict) = check(&page) else {
+        eprintln!("skipped: promtool is not installed");
+        return;
+    };
+    assert_eq!(verdict, (true, String::new()), "{page}");
+    assert!(!check("# TYPE loquat_x counter\nloquat_x one\n").unwrap().0, "promtool refuses what is no number");
 }
