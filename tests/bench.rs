@@ -67,7 +67,7 @@ fn requests_are_counted_token_by_token() {
     assert_eq!(document["summary"]["ttft_ms"]["p99"]["resolved"], false);
     assert_eq!(document["actual_iterations"], n);
     for absent in ["cold_start_ms", "energy_joules", "peak_memory_mb", "verdict"] {
-        assert_eq!(document[absent], Value::Null, "{absent}");
+        assert_eq!(document.get(absent), Some(&Value::Null), "{absent}");
     }
     assert!(document["summary"]["throughput_tok_s"]["median_ci_95"]["low"].as_f64().unwrap() > 0.0);
 
@@ -106,6 +106,11 @@ fn settings_out_of_range_are_refused_before_anything_runs() {
     refused(Plan { repeats: Some(2), ..Plan::default() }, Kind::Convoy, "3 repeats");
     refused(Plan { repeats: Some(9), ..Plan::default() }, Kind::KvCache, "at least 10");
     refused(Plan { threshold: Some(f64::NAN), ..Plan::default() }, Kind::Prefill, "threshold");
+    refused(Plan { settings: Settings { batch: 0, ..Settings::default() }, ..Plan::default() }, Kind::Prefill, "batch");
+    let no_limits = ConvoyLimits { kv_fragmentation_pct: f64::NAN, ..ConvoyLimits::default() };
+    refused(Plan { convoy_limits: no_limits, ..Plan::default() }, Kind::Convoy, "each a number");
+    let no_limits = SaturationLimits { starvation_factor: f64::NAN, ..SaturationLimits::default() };
+    refused(Plan { saturation_limits: no_limits, ..Plan::default() }, Kind::Saturation, "each a number");
     refused(Plan { load_pct: Some(0.0), ..Plan::default() }, Kind::Saturation, "load");
     refused(Plan { requests: Some(0), ..Plan::default() }, Kind::Saturation, "a request");
     refused(Plan { max_length: 7, ..Plan::default() }, Kind::KvCache, "at least 8");
@@ -180,6 +185,7 @@ fn the_cache_is_judged_after_the_logits_agree() {
         assert_eq!(row.kv_bytes, (position * (row.length as usize + 1)) as u64);
         assert!(row.serial_ratio.median.unwrap() > 1.0, "40 steps take longer than one");
     }
+    assert!(!result.map.is_empty());
     assert!(result.map.iter().all(|row| row.map_ns.len() == 10 && row.map_ns.iter().chain(&row.block_ns).all(|&ns| ns > 0.0)));
     assert_eq!(result.map.iter().filter(|row| row.operation == "set").count() * 2, result.map.len());
     assert_eq!(document(&result)["claim"], "VERIFIED");

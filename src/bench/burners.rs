@@ -4,6 +4,8 @@
 
 use std::hint::{black_box, spin_loop};
 use std::sync::Arc;
+#[cfg(test)]
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
@@ -24,6 +26,9 @@ struct Shared {
     order: Mutex<Order>,
     changed: Condvar,
     burning: AtomicBool,
+    /// Additions of all threads together.
+    #[cfg(test)]
+    burnt: AtomicU64,
 }
 
 impl Shared {
@@ -39,6 +44,8 @@ impl Shared {
             for number in 0..ROUND {
                 sum = black_box(sum.wrapping_add(number));
             }
+            #[cfg(test)]
+            self.burnt.fetch_add(ROUND, Ordering::Relaxed);
             spin_loop();
         }
     }
@@ -70,7 +77,13 @@ impl Burners {
     /// # Errors
     /// `Io` where the system refuses one.
     pub fn start(count: usize) -> Result<Self> {
-        let shared = Arc::new(Shared { order: Mutex::new(Order::Sleep), changed: Condvar::new(), burning: AtomicBool::new(false) });
+        let shared = Arc::new(Shared {
+            order: Mutex::new(Order::Sleep),
+            changed: Condvar::new(),
+            burning: AtomicBool::new(false),
+            #[cfg(test)]
+            burnt: AtomicU64::new(0),
+        });
         let mut burners = Self { shared, threads: vec![] };
         for number in 0..count {
             let shared = Arc::clone(&burners.shared);
@@ -116,17 +129,28 @@ impl Drop for Lit<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn they_sleep_burn_and_end() {
         let burners = Burners::start(2).unwrap();
         assert_eq!((burners.count(), *burners.shared.order.lock()), (2, Order::Sleep));
+        let burnt = || burners.shared.burnt.load(Ordering::Relaxed);
         for _ in 0..3 {
+            let before = burnt();
             let lit = burners.lit();
-            assert!(burners.shared.burning.load(Ordering::Relaxed));
+            while burnt() == before {
+                std::thread::yield_now();
+            }
             drop(lit);
-            assert!(!burners.shared.burning.load(Ordering::Relaxed));
+            // Rounds that were begun may still be counted; then they sleep.
+            while {
+                let seen = burnt();
+                std::thread::sleep(Duration::from_millis(20));
+                burnt() != seen
+            } {}
         }
         let _lit = burners.lit();
         assert_eq!(burners.count(), 2);

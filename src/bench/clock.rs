@@ -48,10 +48,15 @@ impl Clock {
         &self.pace
     }
 
-    /// Runs a bootstrap to its end, with pauses; `None` in, `None` out.
+    /// The interval that is printed, by a bootstrap run with pauses; `None` in, `None` out.
     pub async fn interval(&mut self, bootstrap: Option<Bootstrap>) -> Option<Interval> {
+        self.interval_of(bootstrap, RESAMPLES).await
+    }
+
+    /// The same by fewer resamples.
+    pub async fn interval_of(&mut self, bootstrap: Option<Bootstrap>, resamples: usize) -> Option<Interval> {
         let mut bootstrap = bootstrap?;
-        for _ in 0..RESAMPLES {
+        for _ in 0..resamples {
             bootstrap.resample();
             self.pause().await;
         }

@@ -1,6 +1,6 @@
 //! Two stored results beside each other: is the second slower than the first?
 //!
-//! Two runs are compared only where they did the same work and the same tokens came out of it. Each figure's ratio comes with its
+//! Two runs are compared only where they did the same work and the same tokens came out of their first requests. Each figure's ratio comes with its
 //! interval, by resampling the requests of both runs; a change counts only where the whole interval lies on its side of 1.
 
 use serde_json::{Map, Value, json};

@@ -11,7 +11,7 @@ use crate::model::Model;
 use crate::session::BatchOptions;
 
 use super::clock::Clock;
-use super::finding::{Finding, Verdict};
+use super::finding::{Finding, Verdict, beyond, check_limits};
 use super::host::Context;
 use super::settings::Settings;
 use super::statistics::{Bootstrap, Interval, P50, P99, Sorted, Statistic, increase_pct, mean, percentile};
@@ -37,6 +37,17 @@ pub struct ConvoyLimits {
 impl Default for ConvoyLimits {
     fn default() -> Self {
         Self { p99_increase_pct: 50.0, head_of_line_blocking_ms: 500.0, kv_fragmentation_pct: 15.0 }
+    }
+}
+
+impl ConvoyLimits {
+    /// Whether they can be held.
+    ///
+    /// # Errors
+    /// `InvalidArgument` where one is no number: nothing would be beyond it.
+    pub fn validate(&self) -> Result<()> {
+        let Self { p99_increase_pct, head_of_line_blocking_ms, kv_fragmentation_pct } = *self;
+        check_limits(&[p99_increase_pct, head_of_line_blocking_ms, kv_fragmentation_pct])
     }
 }
 
@@ -117,15 +128,9 @@ impl ConvoyFigures {
                 reasons.push(format!("{what}: {} of {expected} short requests have data", values.len()));
             }
         }
-        let mut hold = |name: &str, value: Option<f64>, limit: f64, unit: &str| match value {
-            Some(value) if value > limit => reasons.push(format!("{name} {value:.1}{unit} is above {limit}{unit}")),
-            // Infinities and NaN are no measurements.
-            Some(value) if value.is_finite() => {}
-            _ => reasons.push(format!("{name} was not measured")),
-        };
-        hold("short p99 increase", increase, limits.p99_increase_pct, " %");
-        hold("head-of-line blocking", longest, limits.head_of_line_blocking_ms, " ms");
-        hold("KV fragmentation", kv_fragmentation_pct, limits.kv_fragmentation_pct, " %");
+        reasons.extend(beyond("short p99 increase", increase, limits.p99_increase_pct, " %"));
+        reasons.extend(beyond("head-of-line blocking", longest, limits.head_of_line_blocking_ms, " ms"));
+        reasons.extend(beyond("KV fragmentation", kv_fragmentation_pct, limits.kv_fragmentation_pct, " %"));
         Self {
             baseline_short_p99_ms: baseline,
             convoy_short_p99_ms: convoy,
@@ -192,6 +197,7 @@ pub fn measure(model: &Model, options: ConvoyOptions) -> Result<Job<ConvoyResult
     options.long.validate()?;
     options.short.validate()?;
     options.settings.validate()?;
+    options.limits.validate()?;
     if options.long.name == options.short.name {
         return Err(Error::invalid_argument("a convoy of one workload: long and short requests must be of different ones"));
     }

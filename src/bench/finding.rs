@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
+use crate::base::{Error, Result};
+
 use super::host::Context;
 
 /// Version of the JSON of the suite; goes up when a member changes its meaning or goes away.
@@ -33,6 +35,26 @@ impl Verdict {
             Self::Failed => "failed",
         }
     }
+}
+
+/// Why a figure does not pass: it is beyond its limit, or no number (a figure that was not measured is none).
+pub(super) fn beyond(name: &str, value: Option<f64>, limit: f64, unit: &str) -> Option<String> {
+    match value {
+        Some(value) if value > limit => Some(format!("{name} {value:.1}{unit} is above {limit}{unit}")),
+        Some(value) if value.is_finite() => None,
+        _ => Some(format!("{name} was not measured")),
+    }
+}
+
+/// Whether limits are numbers.
+///
+/// # Errors
+/// `InvalidArgument` where one is NaN: nothing would be beyond it.
+pub(super) fn check_limits(limits: &[f64]) -> Result<()> {
+    if limits.iter().any(|limit| limit.is_nan()) {
+        return Err(Error::invalid_argument(format!("limits {limits:?}: each a number")));
+    }
+    Ok(())
 }
 
 /// The result of a measurement.

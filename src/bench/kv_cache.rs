@@ -16,7 +16,7 @@ use super::claim::{Claim, FEWEST_PAIRS, PairRatio, doubling};
 use super::clock::Clock;
 use super::finding::{Finding, Verdict};
 use super::host::Context;
-use super::recompute::{at_once, fill, logit_bits, one_by_one, with_cache};
+use super::recompute::{at_once, logit_bits, one_by_one, with_cache};
 use super::settings::Settings;
 use super::statistics::median;
 use super::string_map::{MapOptions, MapRow};
@@ -159,7 +159,7 @@ async fn row(model: &Model, settings: &Settings, length: u32, repeats: u32, cloc
         attention_share: None,
         kv_gb_s: None,
     };
-    fill(&mut cached, &tokens, clock).await?;
+    at_once(&mut cached, &tokens, 1, clock).await?;
     for round in 0..=repeats {
         let times = (
             with_cache(&mut cached, tokens.len(), clock).await?,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::base::{MemoryBudget, MemoryCategory, Result};
+use crate::base::{Error, MemoryBudget, MemoryCategory, Result};
 use crate::kernels::kv::{KvLayout, PAGE};
 use crate::model::Model;
 use crate::session::{KvType, Session};
@@ -84,7 +84,8 @@ impl External {
     /// `InvalidArgument` for a model without weights.
     pub fn of(model: &Model, kv_type: KvType) -> Result<Self> {
         let shape = model.config()?.kv_shape();
-        let page_bytes = KvLayout::new(shape, kv_type).and_then(|layout| layout.page_bytes(shape.layers)).unwrap_or(0);
+        let page_bytes = KvLayout::new(shape, kv_type).and_then(|layout| layout.page_bytes(shape.layers));
+        let page_bytes = page_bytes.ok_or_else(|| Error::out_of_memory("a page of the cache passes the address space"))?;
         Ok(Self { budget: Arc::clone(model.runtime().budget()), page_bytes: page_bytes as u64 })
     }
 

@@ -58,7 +58,7 @@ pub struct Plan {
     pub load_pct: Option<f64>,
     /// Limits of the saturation.
     pub saturation_limits: SaturationLimits,
-    /// The greatest length that is measured; 0 for what the model's context has room for.
+    /// The greatest length that is measured; 0 for what the model's context has room for, of prefill 2,048 at most.
     pub max_length: u32,
     /// How many times faster a claim says that something is.
     pub threshold: Option<f64>,

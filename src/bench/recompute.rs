@@ -6,12 +6,7 @@ use crate::session::{Session, Step};
 use super::clock::Clock;
 use super::request::step;
 
-/// Puts `tokens` into an empty session and computes all but the last, so that [`with_cache`] can be timed again and again.
-pub(super) async fn fill(session: &mut Session, tokens: &[u32], clock: &mut Clock) -> Result<()> {
-    at_once(session, tokens, 1, clock).await.map(|_| ())
-}
-
-/// The time of one decode step of a session that was [filled](fill) with `length` tokens: the last one is computed with the cache of those
+/// The time of one decode step of a session that [computed](at_once) `length` tokens: the last one is computed again, with the cache of those
 /// before it.
 pub(super) async fn with_cache(session: &mut Session, length: usize, clock: &mut Clock) -> Result<f64> {
     session.truncate(length)?;

@@ -98,7 +98,7 @@ async fn run(model: Model, options: RequestsOptions, pace: Pace) -> Result<Bench
         let sample = times.generation_tok_s().unwrap_or(times.prefill_tok_s());
         requests.push(times);
         pace.advance(1);
-        if let Some(stop) = sampling.add(sample, clock.now_ms() - begin) {
+        if let Some(stop) = sampling.add(sample, clock.now_ms() - begin, &mut clock).await {
             break stop;
         }
     };

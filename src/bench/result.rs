@@ -33,7 +33,7 @@ pub struct BenchmarkResult {
     pub context: Context,
     /// Settings.
     pub config: BenchmarkConfig,
-    /// From the start of a fresh process to its first token; absent unless that was measured too.
+    /// From the start of a fresh process to its first token. Not measured yet: always absent.
     pub cold_start_ms: Option<f64>,
     /// The load of the model's file; absent unless that was asked for.
     pub load: Option<LoadTimes>,
@@ -45,9 +45,9 @@ pub struct BenchmarkResult {
     pub prefill_tok_s: Vec<f64>,
     /// Tokens per second after the first one of each request; empty where requests have one token.
     pub generation_tok_s: Vec<f64>,
-    /// Most memory that the process has held; absent unless that was measured too.
+    /// Most memory that the process has held. Not measured yet: always absent.
     pub peak_memory_mb: Option<f64>,
-    /// Energy of the counted requests; absent unless that was measured too.
+    /// Energy of the counted requests. Not measured yet: always absent.
     pub energy_joules: Option<f64>,
     /// The use of the key/value cache.
     pub kv: KvTimeline,
@@ -55,7 +55,7 @@ pub struct BenchmarkResult {
     pub tokens_generated: u64,
     /// How the requests ended.
     pub stop: Stop,
-    /// A hash of the tokens that came out: equal for runs that computed the same.
+    /// A hash of the tokens of the first counted request: equal for runs that computed the same, however many requests they took.
     pub output_fingerprint: u128,
     /// The figures.
     pub summary: BenchmarkSummary,

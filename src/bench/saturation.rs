@@ -12,7 +12,7 @@ use crate::session::BatchOptions;
 use super::burners::Burners;
 use super::clock::Clock;
 use super::convoy::batch_options;
-use super::finding::{Finding, Verdict};
+use super::finding::{Finding, Verdict, beyond, check_limits};
 use super::host::Context;
 use super::settings::Settings;
 use super::statistics::{Bootstrap, Interval, P99, Statistic, increase_pct, median, percentile};
@@ -33,6 +33,17 @@ pub struct SaturationLimits {
     pub p99_increase_pct: f64,
     /// A session starves that waited for a token more than so many times as long as the median session of its run.
     pub starvation_factor: f64,
+}
+
+impl SaturationLimits {
+    /// Whether they can be held.
+    ///
+    /// # Errors
+    /// `InvalidArgument` where one is no number: nothing would be beyond it.
+    pub fn validate(&self) -> Result<()> {
+        let Self { throughput_loss_pct, p99_increase_pct, starvation_factor } = *self;
+        check_limits(&[throughput_loss_pct, p99_increase_pct, starvation_factor])
+    }
 }
 
 impl Default for SaturationLimits {
@@ -117,15 +128,8 @@ impl SaturationFigures {
                 reasons.push(format!("{what}: {} of {expected} requests came to their end", values.len()));
             }
         }
-        for (name, value, limit) in
-            [("throughput loss", loss, limits.throughput_loss_pct), ("p99 increase", increase, limits.p99_increase_pct)]
-        {
-            match value {
-                Some(value) if value > limit => reasons.push(format!("{name} {value:.1} % is above {limit} %")),
-                Some(value) if value.is_finite() => {}
-                _ => reasons.push(format!("{name} was not measured")),
-            }
-        }
+        reasons.extend(beyond("throughput loss", loss, limits.throughput_loss_pct, " %"));
+        reasons.extend(beyond("p99 increase", increase, limits.p99_increase_pct, " %"));
         if starved > 0 {
             reasons.push(format!("{starved} requests starved"));
         }
@@ -188,6 +192,7 @@ pub struct SaturationResult {
 pub fn measure(model: &Model, options: SaturationOptions) -> Result<Job<SaturationResult>> {
     options.workload.validate()?;
     options.settings.validate()?;
+    options.limits.validate()?;
     if options.repeats < 3 || options.requests == 0 {
         return Err(Error::invalid_argument("a saturation test takes at least 3 repeats and a request"));
     }

@@ -37,8 +37,11 @@ impl Settings {
     /// Whether a benchmark can be run with them.
     ///
     /// # Errors
-    /// `InvalidArgument` for a sampler that leaves tokens to chance.
+    /// `InvalidArgument` for a sampler that leaves tokens to chance, and for a batch of no tokens.
     pub fn validate(&self) -> Result<()> {
+        if self.batch == 0 {
+            return Err(Error::invalid_argument("a batch of 0 tokens: at least 1"));
+        }
         check_deterministic(&self.sampler)
     }
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::base::{Error, Result};
 
+use super::clock::Clock;
 use super::statistics::{Bootstrap, Statistic, coefficient_of_variation, mann_kendall, median};
 
 /// New samples between two looks.
@@ -177,13 +178,9 @@ impl Sampling {
         Self { rule, samples: vec![], seed }
     }
 
-    /// The samples so far.
-    pub fn samples(&self) -> &[f64] {
-        &self.samples
-    }
-
-    /// Adds a sample; `elapsed_ms` since the first one began. Says how the run ended, where it has.
-    pub fn add(&mut self, sample: f64, elapsed_ms: f64) -> Option<Stop> {
+    /// Adds a sample; `elapsed_ms` since the first one began. Says how the run ended, where it has. A look at the samples pauses as `clock`
+    /// does.
+    pub(super) async fn add(&mut self, sample: f64, elapsed_ms: f64, clock: &mut Clock) -> Option<Stop> {
         self.samples.push(sample);
         let (rule, n) = (&self.rule, self.samples.len());
         let full = n >= rule.max_samples;
@@ -191,8 +188,11 @@ impl Sampling {
         if !full && !late && (n < rule.min_samples || !n.is_multiple_of(EVERY)) {
             return None;
         }
-        let half_width_share = self.half_width_share();
         let drifting = mann_kendall(&self.samples).map(|trend| trend.significant);
+        if !full && !late && drifting != Some(false) {
+            return None;
+        }
+        let half_width_share = self.half_width_share(clock).await;
         let stop = |reason, converged| {
             let cv = coefficient_of_variation(&self.samples);
             Some(Stop { reason, converged, cv, half_width_share, drifting })
@@ -212,11 +212,9 @@ impl Sampling {
         }
     }
 
-    fn half_width_share(&self) -> Option<f64> {
-        let single: Vec<[f64; 1]> = self.samples.iter().map(|&sample| [sample]).collect();
-        let mut bootstrap = Bootstrap::new(&single, Statistic::MEDIAN, self.seed)?;
-        (0..LOOK_RESAMPLES).for_each(|_| bootstrap.resample());
-        bootstrap.interval()?.half_width_share(median(&self.samples)?)
+    async fn half_width_share(&self, clock: &mut Clock) -> Option<f64> {
+        let bootstrap = Bootstrap::new(self.samples.as_chunks::<1>().0, Statistic::MEDIAN, self.seed);
+        clock.interval_of(bootstrap, LOOK_RESAMPLES).await?.half_width_share(median(&self.samples)?)
     }
 
     /// Whether the last windows vary little: so many in a row, back from the newest sample, none sharing a sample with another.
@@ -231,14 +229,15 @@ impl Sampling {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::{Pace, at_once};
     use crate::sampling::rng::Rng;
 
     fn run(rule: StopRule, mut sample: impl FnMut(usize) -> f64) -> (usize, Stop) {
         rule.validate().unwrap();
-        let mut sampling = Sampling::new(rule, 1);
+        let (mut sampling, mut clock) = (Sampling::new(rule, 1), Clock::new(Pace::unhurried()));
         for number in 0.. {
-            if let Some(stop) = sampling.add(sample(number), number as f64) {
-                return (sampling.samples().len(), stop);
+            if let Some(stop) = at_once(sampling.add(sample(number), number as f64, &mut clock)) {
+                return (number + 1, stop);
             }
         }
         unreachable!("the most samples end every run")

@@ -112,13 +112,12 @@ impl MapRow {
             let (mut get, mut set) = (row("get"), row("set"));
             for repeat in 0..=options.repeats {
                 let times = [
-                    per_operation(clock, &order, |position| stores.map_get(position, black_box(&mut vector))),
-                    per_operation(clock, &order, |position| stores.block_get(position, black_box(&mut vector))),
-                    per_operation(clock, &order, |position| stores.map_set(position, black_box(&vector))),
-                    per_operation(clock, &order, |position| stores.block_set(position, black_box(&vector))),
+                    per_operation(clock, &order, |position| stores.map_get(position, black_box(&mut vector))).await,
+                    per_operation(clock, &order, |position| stores.block_get(position, black_box(&mut vector))).await,
+                    per_operation(clock, &order, |position| stores.map_set(position, black_box(&vector))).await,
+                    per_operation(clock, &order, |position| stores.block_set(position, black_box(&vector))).await,
                 ];
                 black_box(&stores.block);
-                clock.pause().await;
                 // The first repeat warms up.
                 if repeat > 0 {
                     get.map_ns.push(times[0]);
@@ -169,11 +168,13 @@ fn shuffled(positions: usize, seed: u64) -> Vec<usize> {
     order
 }
 
-/// Nanoseconds of one `operation`, over all positions of `order`.
-fn per_operation(clock: &Clock, order: &[usize], mut operation: impl FnMut(usize)) -> f64 {
+/// Nanoseconds of one `operation`, over all positions of `order`; then a pause.
+async fn per_operation(clock: &mut Clock, order: &[usize], mut operation: impl FnMut(usize)) -> f64 {
     let begin = clock.now_ms();
     order.iter().for_each(|&position| operation(position));
-    (clock.now_ms() - begin) * 1e6 / order.len() as f64
+    let elapsed_ms = clock.now_ms() - begin;
+    clock.pause().await;
+    elapsed_ms * 1e6 / order.len() as f64
 }
 
 #[cfg(test)]

@@ -111,7 +111,7 @@ pub struct BenchmarkSummary {
     pub itl: Option<InterToken>,
     /// 95 % interval of their median, by resampling requests.
     pub itl_median_ci: Option<Interval>,
-    /// Energy of a generated token; absent unless that was measured too.
+    /// Energy of a generated token. Not measured yet: always absent.
     pub token_joules: Option<f64>,
     /// Mean share of the reserved cache that held nothing, percent.
     pub memory_waste_pct: Option<f64>,
@@ -124,14 +124,13 @@ pub struct BenchmarkSummary {
 impl BenchmarkSummary {
     pub(super) async fn of(result: &BenchmarkResult, clock: &mut Clock) -> Self {
         let seed = result.config.settings.seed();
-        let energy = result.energy_joules.filter(|_| result.tokens_generated > 0);
         Self {
             ttft_ms: SeriesSummary::of(&result.ttft_ms, seed, clock).await,
             prefill_tok_s: SeriesSummary::of(&result.prefill_tok_s, seed, clock).await,
             generation_tok_s: SeriesSummary::of(&result.generation_tok_s, seed, clock).await,
             itl: InterToken::of(&result.itl_ms),
             itl_median_ci: clock.interval(Bootstrap::new(&result.itl_ms, Statistic::MEDIAN, seed)).await,
-            token_joules: energy.map(|joules| joules / result.tokens_generated as f64),
+            token_joules: None,
             memory_waste_pct: result.kv.mean_waste_pct(),
             iterations: result.iterations(),
             cv_final: result.stop.cv,

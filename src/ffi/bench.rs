@@ -4,7 +4,8 @@
 //! be asked for single figures, for samples, for all of it as JSON, and for a table that people can read.
 //!
 //! The time between polls is not counted, so that it does not matter how a host polls. (Where other threads load the processors, they go on
-//! between polls.) A benchmark looks at least every 20 milliseconds whether it was cancelled.
+//! between polls.) While the engine works, a benchmark looks at least every 20 milliseconds whether it was cancelled; where it makes or copies tens
+//! of MiB for the map of strings, a few times a second.
 
 use std::any::Any;
 use std::ffi::c_char;
@@ -164,7 +165,8 @@ pub unsafe extern "C" fn loquat_job_take_bench(
 }
 
 /// Compares two results of requests that were stored as JSON: a baseline and a later one. The verdict fails where a figure is worse than the baseline's
-/// by more than the options' limits (NULL for the defaults: 2 % to warn, 5 % to fail) and its interval excludes that nothing has changed.
+/// by more than the options' limits (NULL for the defaults: 2 % to warn, 5 % to fail) and its interval excludes that nothing has changed. The intervals
+/// are computed here, on the calling thread, in a time that grows with the number of requests.
 ///
 /// LOQUAT_INVALID_FILE where a text is no such result; LOQUAT_INVALID_ARGUMENT where the two did different work or other tokens came out.
 #[unsafe(no_mangle)]
@@ -220,7 +222,7 @@ pub unsafe extern "C" fn loquat_bench_get_outcome(
 }
 
 /// Fills `buffer` with the whole result as a JSON object on one line: schema and its version, library, time (RFC 3339), hardware, model, settings,
-/// verdict, figures, and every sample. What could not be measured is null.
+/// verdict, figures, and every sample; a comparison has no time, hardware and model of its own. What could not be measured is null.
 ///
 /// LOQUAT_BUFFER_TOO_SMALL.
 #[unsafe(no_mangle)]

@@ -25,7 +25,7 @@ pub struct loquat_bench_options {
 impl Opaque for loquat_bench_options {
     type Value = Plan;
     type Side = ();
-    const TAG: u32 = u32::from_be_bytes(*b"LqMO");
+    const TAG: u32 = u32::from_be_bytes(*b"LqbO");
     const NAME: &'static str = "benchmark options";
 }
 
@@ -427,7 +427,8 @@ pub unsafe extern "C" fn loquat_bench_options_set_saturation_limits(
     }
 }
 
-/// The greatest length of the cache and prefill benchmarks, tokens; 0 (the default) for what the model's context has room for.
+/// The greatest length of the cache and prefill benchmarks, tokens; 0 (the default) for what the model's context has room for, of prefill 2048 at
+/// most.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn loquat_bench_options_set_max_length(

@@ -6,6 +6,8 @@
 //! [`buffer`] (slices in, filled buffers and versioned structs out). No engine logic lives here.
 #![expect(non_camel_case_types, reason = "the types carry their C names")]
 
+use handle::Opaque;
+
 pub mod batch;
 pub mod bench;
 pub mod bench_figures;
@@ -33,3 +35,34 @@ pub mod stream;
 pub mod tensors;
 pub mod tokenizer;
 pub mod version;
+
+/// The tags of all kinds of handles: no two alike, or one would pass for the other.
+const TAGS: [u32; 15] = [
+    <batch::loquat_batch as Opaque>::TAG,
+    <batch::loquat_batch_options as Opaque>::TAG,
+    <bench::loquat_bench as Opaque>::TAG,
+    <bench_options::loquat_bench_options as Opaque>::TAG,
+    <chat::loquat_chat as Opaque>::TAG,
+    <error::loquat_error as Opaque>::TAG,
+    <job::loquat_job as Opaque>::TAG,
+    <model::loquat_model as Opaque>::TAG,
+    <model::loquat_model_options as Opaque>::TAG,
+    <runtime::loquat_runtime as Opaque>::TAG,
+    <runtime::loquat_runtime_options as Opaque>::TAG,
+    <session::loquat_session as Opaque>::TAG,
+    <session_options::loquat_session_options as Opaque>::TAG,
+    <stream::loquat_stream as Opaque>::TAG,
+    <tokenizer::loquat_detokenizer as Opaque>::TAG,
+];
+
+const _: () = {
+    let mut last = TAGS.len();
+    while last > 1 {
+        last -= 1;
+        let mut other = 0;
+        while other < last {
+            assert!(TAGS[other] != TAGS[last], "two kinds of handles with one tag");
+            other += 1;
+        }
+    }
+};

@@ -48,10 +48,11 @@ impl Rng {
     /// The next number below `bound` (above 0), each equally likely: draws that would favour small numbers are rejected (D. Lemire, "Fast
     /// Random Integer Generation in an Interval", 2019).
     pub fn below(&mut self, bound: u64) -> u64 {
-        let rejected = bound.wrapping_neg() % bound;
         loop {
             let product = u128::from(self.next_u64()) * u128::from(bound);
-            if product as u64 >= rejected {
+            let low = product as u64;
+            // The remainder is below `bound`: the division is for the few draws that may be rejected.
+            if low >= bound || low >= bound.wrapping_neg() % bound {
                 return (product >> 64) as u64;
             }
         }

@@ -8,7 +8,7 @@ use crate::metrics::StepRecord;
 
 use super::conversation::{Session, with_room};
 use super::options::ContextPolicy;
-use super::work::Work;
+use super::work::{Work, no_shift};
 
 impl Session {
     /// Whether `count` more tokens may be appended.
@@ -108,8 +108,8 @@ impl Session {
     }
 
     /// The keys and values behind the gap have moved forward.
-    pub(super) fn complete_shift(&mut self) {
-        let Some(shift) = &self.shift else { return };
+    pub(super) fn complete_shift(&mut self) -> Result<()> {
+        let shift = self.shift.as_ref().ok_or_else(no_shift)?;
         let (keep, drop) = (shift.keep(), shift.dropped());
         self.cache.truncate(self.cache.len() - drop);
         self.tokens.drain(keep..keep + drop);
@@ -117,6 +117,7 @@ impl Session {
         self.unbroken = self.unbroken.min(keep);
         self.indexed.truncate(keep / PAGE);
         self.logits = 0..0;
+        Ok(())
     }
 
     /// Ends a shift in progress, whatever time it takes: half a shift is no state that anything else could begin from.

@@ -17,6 +17,11 @@ pub(super) enum Work {
     Shift(Cursor),
 }
 
+/// The fault of shifting without what [`Session::new`] makes for it.
+pub(super) fn no_shift() -> Error {
+    Error::internal("a shift in a session that has none")
+}
+
 /// The tokens of a session that a pass computes: it begins where the cache ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Columns {
@@ -143,7 +148,7 @@ impl Session {
             self.work = None;
             match work {
                 Work::Pass(columns, _) => self.complete(columns, record)?,
-                Work::Shift(_) => self.complete_shift(),
+                Work::Shift(_) => self.complete_shift()?,
             }
         }
         Ok(outcome)
@@ -162,7 +167,7 @@ impl Session {
 
     fn run_shift(&mut self, cursor: &mut Cursor, budget: Budget) -> Result<Outcome> {
         let Self { model, arena, cache, shift, lane, .. } = self;
-        let (runtime, shift) = (model.runtime(), shift.as_ref().ok_or_else(|| Error::internal("a shift in a session that has none"))?);
+        let (runtime, shift) = (model.runtime(), shift.as_ref().ok_or_else(no_shift)?);
         let outcome = with_room(model, || {
             let execution = shift.bind(runtime.kernels(), arena, cache)?;
             Ok(runtime.pool().run(lane, &execution, cursor, budget))
