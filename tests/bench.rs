@@ -23,7 +23,7 @@ fn model() -> Model {
 /// A finding's document, which must parse, and its text, which must be there.
 fn document(finding: &dyn Finding) -> Value {
     let document: Value = serde_json::from_str(&json(finding)).unwrap();
-    assert_eq!(document["schema"], format!("loquat.bench.{}", finding.kind()));
+    assert_eq!(document["schema"], format!("loquat.bench.{}", finding.kind().name()));
     assert_eq!(document["schema_version"], 1);
     assert_eq!(document["hardware"]["threads"], 2);
     assert_eq!(document["model"]["quantization"], "Q8_0");
@@ -113,6 +113,7 @@ fn settings_out_of_range_are_refused_before_anything_runs() {
     refused(Plan { saturation_limits: no_limits, ..Plan::default() }, Kind::Saturation, "each a number");
     refused(Plan { load_pct: Some(0.0), ..Plan::default() }, Kind::Saturation, "load");
     refused(Plan { requests: Some(0), ..Plan::default() }, Kind::Saturation, "a request");
+    refused(Plan::default(), Kind::Comparison, "stored results");
     refused(Plan { max_length: 7, ..Plan::default() }, Kind::KvCache, "at least 8");
 }
 

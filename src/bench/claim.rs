@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::base::{Error, Result};
+
 use super::clock::Clock;
 use super::finding::Verdict;
 use super::statistics::{Bootstrap, Interval, Statistic, median};
@@ -51,12 +53,26 @@ impl Claim {
 }
 
 /// How many times longer one way takes than another, by pairs measured in turns.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct PairRatio {
     /// Median of the pairs' ratios; absent without pairs.
     pub median: Option<f64>,
     /// Its 95 % interval; absent below 8 pairs.
     pub ci: Option<Interval>,
+}
+
+/// Whether `repeats` pairs can judge a claim of `threshold`.
+///
+/// # Errors
+/// `InvalidArgument` for too few pairs, and a threshold that is not above 0.
+pub(super) fn check(repeats: u32, threshold: f64) -> Result<()> {
+    if repeats < FEWEST_PAIRS {
+        return Err(Error::invalid_argument(format!("{repeats} repeats: at least {FEWEST_PAIRS}")));
+    }
+    if !(threshold > 0.0 && threshold.is_finite()) {
+        return Err(Error::invalid_argument(format!("a threshold of {threshold}: above 0")));
+    }
+    Ok(())
 }
 
 impl PairRatio {

@@ -3,11 +3,11 @@
 //! Two runs are compared only where they did the same work and the same tokens came out of their first requests. Each figure's ratio comes with its
 //! interval, by resampling the requests of both runs; a change counts only where the whole interval lies on its side of 1.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::base::{Error, Result};
 
-use super::finding::{Finding, SCHEMA_VERSION, Verdict};
+use super::finding::{Finding, Kind, SCHEMA_VERSION, Verdict};
 use super::host::Context;
 use super::statistics::{Interval, Statistic, increase_pct, median, ratio_interval};
 use super::summary::{interval_value, range};
@@ -176,8 +176,8 @@ impl Comparison {
 }
 
 impl Finding for Comparison {
-    fn kind(&self) -> &'static str {
-        "comparison"
+    fn kind(&self) -> Kind {
+        Kind::Comparison
     }
 
     fn context(&self) -> Option<&Context> {
@@ -188,7 +188,7 @@ impl Finding for Comparison {
         self.changes.iter().map(|change| change.verdict).max().or(Some(Verdict::Inconclusive))
     }
 
-    fn members(&self) -> Map<String, Value> {
+    fn members(&self) -> Value {
         let changes = self.changes.iter().map(|change| {
             json!({
                 "name": change.name,
@@ -201,17 +201,13 @@ impl Finding for Comparison {
                 "verdict": change.verdict.name(),
             })
         });
-        let members = json!({
+        json!({
             "config": { "warn_pct": self.limits.warn_pct, "fail_pct": self.limits.fail_pct },
             "baseline_time": self.times[0],
             "current_time": self.times[1],
             "same_hardware": self.same_hardware,
             "changes": changes.collect::<Vec<_>>(),
-        });
-        match members {
-            Value::Object(members) => members,
-            _ => unreachable!("an object was written"),
-        }
+        })
     }
 
     fn table(&self) -> String {

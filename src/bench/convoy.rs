@@ -4,20 +4,20 @@
 //! alone. Baseline and convoy take turns. How much longer a short request waits for its first token than the same request of the baseline is
 //! what the long ones have blocked it for.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::base::{Error, Job, Pace, Result, Stage};
 use crate::model::Model;
 use crate::session::BatchOptions;
 
 use super::clock::Clock;
-use super::finding::{Finding, Verdict, beyond, check_limits};
+use super::finding::{Finding, Kind, Verdict, beyond, check_limits};
 use super::host::Context;
 use super::settings::Settings;
 use super::statistics::{Bootstrap, Interval, P50, P99, Sorted, Statistic, increase_pct, mean, percentile};
 use super::summary::{interval_value, range};
 use super::table::{Table, figure};
-use super::traffic::{Request, RequestResult, Served, Server};
+use super::traffic::{Request, RequestResult, Served, Server, batch_options};
 use super::workload::Workload;
 
 const STAGES: &[Stage] =
@@ -210,16 +210,6 @@ pub fn measure(model: &Model, options: ConvoyOptions) -> Result<Job<ConvoyResult
     Ok(Job::new(STAGES, move |pace| run(model, options, batch, pace)))
 }
 
-/// A batch with `slots` sessions, or one for each of `requests` where that is 0.
-pub(super) fn batch_options(slots: u32, requests: u32) -> Result<BatchOptions> {
-    let sessions = if slots == 0 { requests } else { slots.min(requests) };
-    if !(1..=1_024).contains(&sessions) {
-        return Err(Error::invalid_argument(format!("{sessions} requests at once: from 1 to 1024")));
-    }
-    let usual = BatchOptions::default();
-    Ok(BatchOptions { sessions, columns: usual.columns.max(sessions), ..usual })
-}
-
 async fn run(model: Model, options: ConvoyOptions, batch: BatchOptions, pace: Pace) -> Result<ConvoyResult> {
     let mut clock = Clock::new(pace.clone());
     let context = Context::of(&model);
@@ -245,9 +235,8 @@ async fn run(model: Model, options: ConvoyOptions, batch: BatchOptions, pace: Pa
     let expected = repeats as usize * short_requests as usize;
     let figures =
         ConvoyFigures::judge(&samples.baseline_ms, &samples.convoy_ms, &samples.blocking_ms, mean(&fragmentation), expected, &limits);
-    let single = |values: &[f64]| -> Vec<[f64; 1]> { values.iter().map(|&value| [value]).collect() };
-    let ratio =
-        Bootstrap::of_ratio(&single(&samples.convoy_ms), &single(&samples.baseline_ms), Statistic::Percentile(P99), settings.seed());
+    let (with, without) = (samples.convoy_ms.as_chunks::<1>().0, samples.baseline_ms.as_chunks::<1>().0);
+    let ratio = Bootstrap::of_ratio(with, without, Statistic::Percentile(P99), settings.seed());
     let p99_ratio_ci = clock.interval(ratio).await;
     Ok(ConvoyResult {
         context,
@@ -299,8 +288,8 @@ impl Samples {
 }
 
 impl Finding for ConvoyResult {
-    fn kind(&self) -> &'static str {
-        "convoy"
+    fn kind(&self) -> Kind {
+        Kind::Convoy
     }
 
     fn context(&self) -> Option<&Context> {
@@ -311,11 +300,11 @@ impl Finding for ConvoyResult {
         Some(if self.figures.passed { Verdict::Passed } else { Verdict::Failed })
     }
 
-    fn members(&self) -> Map<String, Value> {
+    fn members(&self) -> Value {
         let (figures, limits, fared) = (&self.figures, &self.limits, &self.long_fared);
         let repeats: Vec<Value> =
             self.repeats.iter().map(|run| json!({ "baseline": run.baseline.value(), "convoy": run.convoy.value() })).collect();
-        let members = json!({
+        json!({
             "config": {
                 "long": self.long.name,
                 "long_requests": self.long_requests,
@@ -346,11 +335,7 @@ impl Finding for ConvoyResult {
                 "itl_max_ms": fared.itl_max_ms,
             },
             "repeats": repeats,
-        });
-        match members {
-            Value::Object(members) => members,
-            _ => unreachable!("an object was written"),
-        }
+        })
     }
 
     fn table(&self) -> String {

@@ -3,14 +3,49 @@
 use std::any::Any;
 use std::fmt::Write as _;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::base::{Error, Result};
+use crate::metrics::json::head;
 
 use super::host::Context;
 
 /// Version of the JSON of the suite; goes up when a member changes its meaning or goes away.
 pub const SCHEMA_VERSION: u32 = 1;
+
+/// What was measured, or is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// One request after the other.
+    Requests,
+    /// Short requests behind long ones.
+    Convoy,
+    /// Requests while others use the processors.
+    Saturation,
+    /// A decode step with the cache and without.
+    KvCache,
+    /// A prompt at once and token by token.
+    Prefill,
+    /// Two stored results beside each other.
+    Comparison,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 6] = [Self::Requests, Self::Convoy, Self::Saturation, Self::KvCache, Self::Prefill, Self::Comparison];
+
+    /// In JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Convoy => "convoy",
+            Self::Saturation => "saturation",
+            Self::KvCache => "kv_cache",
+            Self::Prefill => "prefill",
+            Self::Comparison => "comparison",
+        }
+    }
+}
 
 /// How a measurement stands against limits that were given before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,12 +94,12 @@ pub(super) fn check_limits(limits: &[f64]) -> Result<()> {
 
 /// The result of a measurement.
 pub trait Finding: Any + Send + Sync {
-    /// What was measured: "requests".
-    fn kind(&self) -> &'static str;
+    /// What was measured.
+    fn kind(&self) -> Kind;
     /// The machine and the model; `None` where there is neither, as in a comparison of documents.
     fn context(&self) -> Option<&Context>;
-    /// The members of the JSON document behind its head.
-    fn members(&self) -> Map<String, Value>;
+    /// The members of the JSON document behind its head: an object.
+    fn members(&self) -> Value;
     /// A table for people, without the machine and the model.
     fn table(&self) -> String;
     /// How it stands against its limits; `None` where it has none.
@@ -75,15 +110,14 @@ pub trait Finding: Any + Send + Sync {
 
 /// The whole JSON document of a finding, on one line.
 pub fn json(finding: &dyn Finding) -> String {
-    let mut document = Map::new();
-    document.insert("schema".into(), format!("loquat.bench.{}", finding.kind()).into());
-    document.insert("schema_version".into(), SCHEMA_VERSION.into());
-    document.insert("library_version".into(), env!("CARGO_PKG_VERSION").into());
+    let mut document = head(&format!("loquat.bench.{}", finding.kind().name()), SCHEMA_VERSION);
     if let Some(context) = finding.context() {
         document.extend(context.members().map(|(name, value)| (name.to_owned(), value)));
     }
     document.insert("verdict".into(), finding.verdict().map(Verdict::name).into());
-    document.extend(finding.members());
+    if let Value::Object(members) = finding.members() {
+        document.extend(members);
+    }
     Value::Object(document).to_string()
 }
 

@@ -7,14 +7,14 @@
 //! The attention's part of a decode step is what grows with the length: its share is the slope of the step time over the lengths (the
 //! median of the slopes between all pairs of them, after Theil and Sen), times the length. The rate at which it reads the cache follows.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::base::{Error, Job, Pace, Result, Stage};
 use crate::model::Model;
 
-use super::claim::{Claim, FEWEST_PAIRS, PairRatio, doubling};
+use super::claim::{self, Claim, FEWEST_PAIRS, PairRatio, doubling};
 use super::clock::Clock;
-use super::finding::{Finding, Verdict};
+use super::finding::{Finding, Kind, Verdict};
 use super::host::Context;
 use super::recompute::{at_once, logit_bits, one_by_one, with_cache};
 use super::settings::Settings;
@@ -51,7 +51,7 @@ impl Default for KvCacheOptions {
 }
 
 /// The times at one length.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct KvCacheRow {
     /// Tokens before the one that is computed.
     pub length: u32,
@@ -99,12 +99,7 @@ pub struct KvCacheResult {
 /// `InvalidArgument` for options out of range. The job itself fails as sessions do.
 pub fn measure(model: &Model, options: KvCacheOptions) -> Result<Job<KvCacheResult>> {
     options.settings.validate()?;
-    if options.repeats < FEWEST_PAIRS {
-        return Err(Error::invalid_argument(format!("{} repeats: at least {FEWEST_PAIRS}", options.repeats)));
-    }
-    if !(options.threshold > 0.0 && options.threshold.is_finite()) {
-        return Err(Error::invalid_argument(format!("a threshold of {}: above 0", options.threshold)));
-    }
+    claim::check(options.repeats, options.threshold)?;
     let most = longest(model, options.max_length)?;
     let model = model.clone();
     Ok(Job::new(STAGES, move |pace| run(model, options, most, pace)))
@@ -134,9 +129,8 @@ async fn run(model: Model, options: KvCacheOptions, most: u32, pace: Pace) -> Re
         rows.push(row(&model, &settings, length, repeats, &mut clock).await?);
     }
     share_attention(&mut rows);
-    let unequal = rows.iter().any(|row| !row.logits_equal);
     let last = rows.last().and_then(|row| row.batched_ratio.ci.as_ref());
-    let claim = if unequal { Claim::Inconclusive } else { Claim::judge(last, threshold) };
+    let claim = Claim::judge(last.filter(|_| rows.iter().all(|row| row.logits_equal)), threshold);
     pace.stage(1);
     let map = MapRow::measure(&model, MapOptions { max_positions: most, repeats, seed: settings.seed() }, &mut clock).await?;
     let break_even = break_even(&rows);
@@ -147,18 +141,7 @@ async fn row(model: &Model, settings: &Settings, length: u32, repeats: u32, cloc
     let tokens = prompt(length as usize + 1, model.vocab_size()?, settings.seed(), u64::from(length));
     let session = |columns| settings.session(model, length + 2, columns, true);
     let (mut cached, mut batched, mut serial) = (session(settings.batch)?, session(settings.batch)?, session(1)?);
-    let mut row = KvCacheRow {
-        length,
-        logits_equal: false,
-        cached_ms: vec![],
-        batched_ms: vec![],
-        serial_ms: vec![],
-        batched_ratio: PairRatio { median: None, ci: None },
-        serial_ratio: PairRatio { median: None, ci: None },
-        kv_bytes: 0,
-        attention_share: None,
-        kv_gb_s: None,
-    };
+    let mut row = KvCacheRow { length, ..KvCacheRow::default() };
     at_once(&mut cached, &tokens, 1, clock).await?;
     for round in 0..=repeats {
         let times = (
@@ -212,8 +195,8 @@ fn break_even(rows: &[KvCacheRow]) -> Option<u32> {
 }
 
 impl Finding for KvCacheResult {
-    fn kind(&self) -> &'static str {
-        "kv_cache"
+    fn kind(&self) -> Kind {
+        Kind::KvCache
     }
 
     fn context(&self) -> Option<&Context> {
@@ -224,7 +207,7 @@ impl Finding for KvCacheResult {
         Some(self.claim.verdict())
     }
 
-    fn members(&self) -> Map<String, Value> {
+    fn members(&self) -> Value {
         let rows = self.rows.iter().map(|row| {
             json!({
                 "length": row.length,
@@ -240,7 +223,7 @@ impl Finding for KvCacheResult {
                 "kv_bandwidth_share": row.kv_gb_s.zip(self.read_bandwidth_gb_s).map(|(rate, most)| rate / most),
             })
         });
-        let members = json!({
+        json!({
             "config": {
                 "threshold": self.threshold,
                 "judged": "batched_over_cached at the greatest length",
@@ -252,11 +235,7 @@ impl Finding for KvCacheResult {
             "read_bandwidth_gb_s": self.read_bandwidth_gb_s,
             "lengths": rows.collect::<Vec<_>>(),
             "map": self.map.iter().map(MapRow::value).collect::<Vec<_>>(),
-        });
-        match members {
-            Value::Object(members) => members,
-            _ => unreachable!("an object was written"),
-        }
+        })
     }
 
     fn table(&self) -> String {
@@ -307,13 +286,9 @@ mod tests {
             length,
             logits_equal: true,
             cached_ms: vec![cached_ms; 10],
-            batched_ms: vec![],
-            serial_ms: vec![],
             batched_ratio: PairRatio { median: None, ci },
-            serial_ratio: PairRatio { median: None, ci: None },
             kv_bytes: 1_000 * u64::from(length),
-            attention_share: None,
-            kv_gb_s: None,
+            ..KvCacheRow::default()
         }
     }
 

@@ -10,10 +10,9 @@ use serde_json::{Map, Value, json};
 use crate::base::{JobState, Result};
 use crate::model::{LoadOptions, Model};
 use crate::runtime::Runtime;
-use crate::session::Step;
 
 use super::clock::Clock;
-use super::request::step;
+use super::recompute::at_once;
 use super::settings::Settings;
 use super::workload::prompt;
 
@@ -46,14 +45,10 @@ impl LoadTimes {
             watch.stage_times().map(|(name, ns)| (name.to_str().unwrap_or(""), ns as f64 / 1e6)).collect();
         let begin = clock.now_ms();
         let mut session = settings.session(&model, 2, 1, true)?;
-        let made = clock.now_ms();
-        session.set_max_tokens(Some(0));
-        session.append(&prompt(1, model.vocab_size()?, settings.seed(), 0))?;
-        let Step::Done { .. } = step(&mut session, clock).await? else {
-            unreachable!("a turn of no tokens ends when its prompt is computed")
-        };
+        let session_ms = clock.now_ms() - begin;
+        let first_pass_ms = at_once(&mut session, &prompt(1, model.vocab_size()?, settings.seed(), 0), 0, clock).await?;
         let load_ms = stages.iter().map(|(_, ms)| ms).sum();
-        Ok(Self { stages, load_ms, session_ms: made - begin, first_pass_ms: clock.now_ms() - made })
+        Ok(Self { stages, load_ms, session_ms, first_pass_ms })
     }
 
     pub(super) fn value(&self) -> Value {

@@ -4,12 +4,12 @@
 
 use std::path::PathBuf;
 
-use crate::base::{Job, Result};
+use crate::base::{Error, Job, Result};
 use crate::model::Model;
 
 use super::compare::RegressionLimits;
 use super::convoy::{self, ConvoyLimits, ConvoyOptions};
-use super::finding::Finding;
+use super::finding::{Finding, Kind};
 use super::kv_cache::{self, KvCacheOptions};
 use super::prefill::{self, PrefillOptions};
 use super::requests::{self, RequestsOptions};
@@ -17,21 +17,6 @@ use super::saturation::{self, SaturationLimits, SaturationOptions};
 use super::settings::Settings;
 use super::stop::StopRule;
 use super::workload::Workload;
-
-/// A measurement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// One request after the other.
-    Requests,
-    /// Short requests behind long ones.
-    Convoy,
-    /// Requests while others use the processors.
-    Saturation,
-    /// A decode step with the cache and without.
-    KvCache,
-    /// A prompt at once and token by token.
-    Prefill,
-}
 
 /// The settings of all measurements. What is `None` is the measurement's own default.
 #[derive(Debug, Clone, Default)]
@@ -72,7 +57,7 @@ impl Plan {
     /// Begins a measurement of `model`. Threads that it needs besides the runtime's are started here.
     ///
     /// # Errors
-    /// As the measurement's own `measure` function.
+    /// As the measurement's own `measure` function; `InvalidArgument` for a comparison.
     pub fn start(&self, kind: Kind, model: &Model) -> Result<Job<Box<dyn Finding>>> {
         match kind {
             Kind::Requests => requests::measure(model, self.requests()).map(finding),
@@ -80,6 +65,7 @@ impl Plan {
             Kind::Saturation => saturation::measure(model, self.saturation()).map(finding),
             Kind::KvCache => kv_cache::measure(model, self.kv_cache()).map(finding),
             Kind::Prefill => prefill::measure(model, self.prefill()).map(finding),
+            Kind::Comparison => Err(Error::invalid_argument("a comparison is of stored results and measures no model")),
         }
     }
 

@@ -3,14 +3,14 @@
 //! Both must leave the same logits, keys and values, to the bit, before their times mean anything. The claim that is judged is the one of
 //! the systems that this suite answers to: 8.2 times faster, for a prompt of 91 tokens.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::base::{Error, Job, Pace, Result, Stage};
 use crate::model::Model;
 
-use super::claim::{Claim, FEWEST_PAIRS, PairRatio, doubling};
+use super::claim::{self, Claim, FEWEST_PAIRS, PairRatio, doubling};
 use super::clock::Clock;
-use super::finding::{Finding, Verdict};
+use super::finding::{Finding, Kind, Verdict};
 use super::host::Context;
 use super::recompute::{at_once, one_by_one};
 use super::settings::Settings;
@@ -48,7 +48,7 @@ impl Default for PrefillOptions {
 }
 
 /// The times at one length.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct PrefillRow {
     /// Tokens of the prompt.
     pub length: u32,
@@ -83,12 +83,7 @@ pub struct PrefillResult {
 /// `InvalidArgument` for options out of range. The job itself fails as sessions do.
 pub fn measure(model: &Model, options: PrefillOptions) -> Result<Job<PrefillResult>> {
     options.settings.validate()?;
-    if options.repeats < FEWEST_PAIRS {
-        return Err(Error::invalid_argument(format!("{} repeats: at least {FEWEST_PAIRS}", options.repeats)));
-    }
-    if !(options.threshold > 0.0 && options.threshold.is_finite()) {
-        return Err(Error::invalid_argument(format!("a threshold of {}: above 0", options.threshold)));
-    }
+    claim::check(options.repeats, options.threshold)?;
     let context = u32::try_from(model.config()?.context_length).unwrap_or(u32::MAX);
     let most = if options.max_length == 0 { LONGEST.min(context) } else { options.max_length };
     if !(SHORTEST..=1 << 20).contains(&most) {
@@ -122,8 +117,7 @@ async fn run(model: Model, options: PrefillOptions, most: u32, pace: Pace) -> Re
     }
     let judged_length = most.min(CLAIMED_LENGTH);
     let judged = rows.iter().find(|row| row.length == judged_length).and_then(|row| row.ratio.ci.as_ref());
-    let unequal = rows.iter().any(|row| !row.equal);
-    let claim = if unequal { Claim::Inconclusive } else { Claim::judge(judged, threshold) };
+    let claim = Claim::judge(judged.filter(|_| rows.iter().all(|row| row.equal)), threshold);
     Ok(PrefillResult { context, threshold, repeats, settings, judged_length, rows, claim })
 }
 
@@ -131,8 +125,7 @@ async fn row(model: &Model, settings: &Settings, length: u32, repeats: u32, cloc
     let tokens = prompt(length as usize, model.vocab_size()?, settings.seed(), u64::from(length));
     let mut serial = settings.session(model, length + 1, 1, true)?;
     let mut batched = settings.session(model, length + 1, settings.batch, true)?;
-    let ratio = PairRatio { median: None, ci: None };
-    let mut row = PrefillRow { length, equal: false, serial_ms: vec![], batched_ms: vec![], ratio };
+    let mut row = PrefillRow { length, ..PrefillRow::default() };
     for round in 0..=repeats {
         let serial_ms = one_by_one(&mut serial, &tokens, 0, clock).await?;
         let batched_ms = at_once(&mut batched, &tokens, 0, clock).await?;
@@ -156,8 +149,8 @@ async fn row(model: &Model, settings: &Settings, length: u32, repeats: u32, cloc
 }
 
 impl Finding for PrefillResult {
-    fn kind(&self) -> &'static str {
-        "prefill"
+    fn kind(&self) -> Kind {
+        Kind::Prefill
     }
 
     fn context(&self) -> Option<&Context> {
@@ -168,7 +161,7 @@ impl Finding for PrefillResult {
         Some(self.claim.verdict())
     }
 
-    fn members(&self) -> Map<String, Value> {
+    fn members(&self) -> Value {
         let rows = self.rows.iter().map(|row| {
             json!({
                 "length": row.length,
@@ -178,7 +171,7 @@ impl Finding for PrefillResult {
                 "serial_over_batched": row.ratio.value(),
             })
         });
-        let members = json!({
+        json!({
             "config": {
                 "threshold": self.threshold,
                 "judged_length": self.judged_length,
@@ -187,11 +180,7 @@ impl Finding for PrefillResult {
             },
             "claim": self.claim.name(),
             "lengths": rows.collect::<Vec<_>>(),
-        });
-        match members {
-            Value::Object(members) => members,
-            _ => unreachable!("an object was written"),
-        }
+        })
     }
 
     fn table(&self) -> String {

@@ -3,8 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use xxhash_rust::xxh3::Xxh3;
-
 use crate::base::{Job, Pace, Result, Stage};
 use crate::model::Model;
 
@@ -83,17 +81,13 @@ async fn run(model: Model, options: RequestsOptions, pace: Pace) -> Result<Bench
     pace.stage(2);
     pace.expect(rule.min_samples as u64);
     let begin = clock.now_ms();
-    let (mut sampling, mut kv, mut hash) = (Sampling::new(rule, seed), KvTimeline::default(), Xxh3::new());
+    let (mut sampling, mut kv) = (Sampling::new(rule, seed), KvTimeline::default());
     let external = External::of(&model, settings.kv_type)?;
     let mut requests = vec![];
     let stop = loop {
         let number = requests.len() as u64;
         let prompt = workload.prompt(vocab_size, seed, number);
         let times = answer(&mut session, &prompt, workload.output_tokens, &mut clock, |point| kv.note(external.add_to(point))).await?;
-        // The outputs of every run begin with those of the shortest, so that the hash of the first request tells whether they agree.
-        if number == 0 {
-            times.tokens.iter().for_each(|token| hash.update(&token.to_le_bytes()));
-        }
         // What is judged is the speed of generation, or of the prompt where one token is generated alone.
         let sample = times.generation_tok_s().unwrap_or(times.prefill_tok_s());
         requests.push(times);
@@ -107,7 +101,6 @@ async fn run(model: Model, options: RequestsOptions, pace: Pace) -> Result<Bench
     let config = BenchmarkConfig { workload, rule, settings, warmup_samples: warmups };
     let mut result = BenchmarkResult::new(context, config, requests, kv, stop);
     result.load = load;
-    result.output_fingerprint = hash.digest128();
     result.summary = BenchmarkSummary::of(&result, &mut clock).await;
     Ok(result)
 }

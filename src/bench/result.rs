@@ -1,8 +1,9 @@
 //! The result of a benchmark: every sample, and what it was measured with.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+use xxhash_rust::xxh3::Xxh3;
 
-use super::finding::Finding;
+use super::finding::{Finding, Kind};
 use super::host::Context;
 use super::kv_use::KvTimeline;
 use super::load::LoadTimes;
@@ -76,7 +77,7 @@ impl BenchmarkResult {
             kv,
             tokens_generated: requests.iter().map(|request| request.tokens.len() as u64).sum(),
             stop,
-            output_fingerprint: 0,
+            output_fingerprint: fingerprint(requests.first()),
             summary: BenchmarkSummary::default(),
             itl_ms: requests.into_iter().map(|request| request.itl_ms).collect(),
         }
@@ -88,18 +89,25 @@ impl BenchmarkResult {
     }
 }
 
+/// The outputs of every run begin with those of the shortest, so that the hash of the first request tells whether they agree.
+fn fingerprint(first: Option<&RequestTimes>) -> u128 {
+    let mut hash = Xxh3::new();
+    first.into_iter().flat_map(|request| &request.tokens).for_each(|token| hash.update(&token.to_le_bytes()));
+    hash.digest128()
+}
+
 impl Finding for BenchmarkResult {
-    fn kind(&self) -> &'static str {
-        "requests"
+    fn kind(&self) -> Kind {
+        Kind::Requests
     }
 
     fn context(&self) -> Option<&Context> {
         Some(&self.context)
     }
 
-    fn members(&self) -> Map<String, Value> {
+    fn members(&self) -> Value {
         let Workload { name, prompt_tokens, output_tokens } = self.config.workload;
-        let members = json!({
+        json!({
             "config": {
                 "workload": name,
                 "prompt_tokens": prompt_tokens,
@@ -125,11 +133,7 @@ impl Finding for BenchmarkResult {
             "prefill_tok_s": self.prefill_tok_s,
             "generation_tok_s": self.generation_tok_s,
             "itl_ms": self.itl_ms,
-        });
-        match members {
-            Value::Object(members) => members,
-            _ => unreachable!("an object was written"),
-        }
+        })
     }
 
     fn table(&self) -> String {

@@ -3,7 +3,7 @@
 //! Undisturbed and saturated runs take turns. Throughput may fall and the latency's p99 may rise by so much; and no session may starve, that
 //! is, wait for a token many times longer than the sessions beside it do.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::base::{Error, Job, Pace, Result, Stage};
 use crate::model::Model;
@@ -11,14 +11,13 @@ use crate::session::BatchOptions;
 
 use super::burners::Burners;
 use super::clock::Clock;
-use super::convoy::batch_options;
-use super::finding::{Finding, Verdict, beyond, check_limits};
+use super::finding::{Finding, Kind, Verdict, beyond, check_limits};
 use super::host::Context;
 use super::settings::Settings;
 use super::statistics::{Bootstrap, Interval, P99, Statistic, increase_pct, median, percentile};
 use super::summary::{interval_value, range};
 use super::table::{Table, figure};
-use super::traffic::{Request, RequestResult, Served, Server};
+use super::traffic::{Request, RequestResult, Served, Server, batch_options};
 use super::workload::Workload;
 
 const STAGES: &[Stage] =
@@ -240,8 +239,8 @@ async fn run(model: Model, options: SaturationOptions, batch: BatchOptions, burn
     });
     let expected = requests.len() * repeats as usize;
     let figures = SaturationFigures::judge((&alone.0, &saturated.0), (&alone.1, &saturated.1), starving.sum(), expected, &limits);
-    let single = |values: &[f64]| -> Vec<[f64; 1]> { values.iter().map(|&value| [value]).collect() };
-    let ratio = Bootstrap::of_ratio(&single(&saturated.1), &single(&alone.1), Statistic::Percentile(P99), settings.seed());
+    let (with, without) = (saturated.1.as_chunks::<1>().0, alone.1.as_chunks::<1>().0);
+    let ratio = Bootstrap::of_ratio(with, without, Statistic::Percentile(P99), settings.seed());
     let p99_ratio_ci = clock.interval(ratio).await;
     let processors = context.host.processors;
     Ok(SaturationResult {
@@ -260,8 +259,8 @@ async fn run(model: Model, options: SaturationOptions, batch: BatchOptions, burn
 }
 
 impl Finding for SaturationResult {
-    fn kind(&self) -> &'static str {
-        "saturation"
+    fn kind(&self) -> Kind {
+        Kind::Saturation
     }
 
     fn context(&self) -> Option<&Context> {
@@ -272,11 +271,11 @@ impl Finding for SaturationResult {
         Some(if self.figures.passed { Verdict::Passed } else { Verdict::Failed })
     }
 
-    fn members(&self) -> Map<String, Value> {
+    fn members(&self) -> Value {
         let (figures, limits) = (&self.figures, &self.limits);
         let repeats: Vec<Value> =
             self.repeats.iter().map(|run| json!({ "alone": run.alone.value(), "saturated": run.saturated.value() })).collect();
-        let members = json!({
+        json!({
             "config": {
                 "workload": self.workload.name,
                 "requests": self.requests,
@@ -302,11 +301,7 @@ impl Finding for SaturationResult {
             "passed": figures.passed,
             "failure_reasons": figures.failure_reasons,
             "repeats": repeats,
-        });
-        match members {
-            Value::Object(members) => members,
-            _ => unreachable!("an object was written"),
-        }
+        })
     }
 
     fn table(&self) -> String {

@@ -71,16 +71,9 @@ impl StopRule {
         Self { min_samples: 30, max_samples: 200, window: 30, ..Self::default() }
     }
 
-    /// The rule of that name: "default", "relaxed", "reproducible", "matrix".
-    pub fn preset(name: &str) -> Option<Self> {
-        match name {
-            "default" => Some(Self::default()),
-            "relaxed" => Some(Self::relaxed()),
-            "reproducible" => Some(Self::reproducible()),
-            "matrix" => Some(Self::matrix()),
-            _ => None,
-        }
-    }
+    /// The rules that have names.
+    pub const PRESETS: [(&'static str, fn() -> Self); 4] =
+        [("default", Self::default), ("relaxed", Self::relaxed), ("reproducible", Self::reproducible), ("matrix", Self::matrix)];
 
     /// Whether it can be followed.
     ///
@@ -288,14 +281,15 @@ mod tests {
 
     #[test]
     fn presets_and_ranges() {
-        for (name, min, max, cv) in
-            [("default", 100, 10_000, 0.05), ("relaxed", 3, 10, 0.2), ("reproducible", 10, 50, 0.03), ("matrix", 30, 200, 0.05)]
-        {
-            let rule = StopRule::preset(name).unwrap();
+        let facts = StopRule::PRESETS.map(|(name, preset)| {
+            let rule = preset();
             rule.validate().unwrap();
-            assert_eq!((rule.min_samples, rule.max_samples, rule.cv_threshold), (min, max, cv));
-        }
-        assert_eq!(StopRule::preset("thorough"), None);
+            (name, rule.min_samples, rule.max_samples, rule.cv_threshold)
+        });
+        assert_eq!(
+            facts,
+            [("default", 100, 10_000, 0.05), ("relaxed", 3, 10, 0.2), ("reproducible", 10, 50, 0.03), ("matrix", 30, 200, 0.05)]
+        );
         assert!(StopRule { min_samples: 11, max_samples: 10, ..StopRule::default() }.validate().is_err());
         assert!(StopRule { precision: f64::NAN, ..StopRule::default() }.validate().is_err());
     }

@@ -101,14 +101,7 @@ impl MapRow {
             let mut stores = Stores::new(positions as usize, floats)?;
             let order = shuffled(positions as usize, options.seed);
             let mut vector = vec![0.0f32; floats];
-            let row = |operation| Self {
-                positions,
-                floats,
-                operation,
-                map_ns: vec![],
-                block_ns: vec![],
-                ratio: PairRatio { median: None, ci: None },
-            };
+            let row = |operation| Self { positions, floats, operation, map_ns: vec![], block_ns: vec![], ratio: PairRatio::default() };
             let (mut get, mut set) = (row("get"), row("set"));
             for repeat in 0..=options.repeats {
                 let times = [

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use crate::base::Result;
+use crate::base::{Error, Result};
 use crate::model::Model;
 use crate::session::{Batch, BatchOptions, BatchStep, Session, Step};
 
@@ -93,6 +93,16 @@ impl Served {
         let requests: Vec<Value> = self.requests.iter().map(RequestResult::value).collect();
         json!({ "elapsed_ms": self.elapsed_ms, "tok_s": self.tok_s(), "kv_cache": self.kv.value(), "requests": requests })
     }
+}
+
+/// A batch with `slots` sessions, or one for each of `requests` where that is 0.
+pub(super) fn batch_options(slots: u32, requests: u32) -> Result<BatchOptions> {
+    let sessions = if slots == 0 { requests } else { slots.min(requests) };
+    if !(1..=1_024).contains(&sessions) {
+        return Err(Error::invalid_argument(format!("{sessions} requests at once: from 1 to 1024")));
+    }
+    let usual = BatchOptions::default();
+    Ok(BatchOptions { sessions, columns: usual.columns.max(sessions), ..usual })
 }
 
 /// A session that serves one request after the other. A batch takes pointers to sessions.

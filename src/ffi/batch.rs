@@ -130,12 +130,7 @@ pub unsafe extern "C" fn loquat_batch_options_set_sessions(
     error: *mut *mut loquat_error,
 ) -> loquat_status {
     // SAFETY: as above.
-    unsafe {
-        settings::change(options, error, |options| {
-            options.sessions = sessions;
-            Ok(())
-        })
-    }
+    unsafe { settings::set(options, error, |options| options.sessions = sessions) }
 }
 
 /// The number of tokens that are computed in one pass, at least one for each session. It changes speed on long prompts and scratch memory,
@@ -148,12 +143,7 @@ pub unsafe extern "C" fn loquat_batch_options_set_columns(
     error: *mut *mut loquat_error,
 ) -> loquat_status {
     // SAFETY: as above.
-    unsafe {
-        settings::change(options, error, |options| {
-            options.columns = tokens;
-            Ok(())
-        })
-    }
+    unsafe { settings::set(options, error, |options| options.columns = tokens) }
 }
 
 /// The number of prompt tokens in a pass in which another session generates, at least 1: fewer let its token come earlier, more end the
@@ -166,12 +156,7 @@ pub unsafe extern "C" fn loquat_batch_options_set_prompt_share(
     error: *mut *mut loquat_error,
 ) -> loquat_status {
     // SAFETY: as above.
-    unsafe {
-        settings::change(options, error, |options| {
-            options.prompt_share = tokens;
-            Ok(())
-        })
-    }
+    unsafe { settings::set(options, error, |options| options.prompt_share = tokens) }
 }
 
 /// Sets an option by name: "sessions", "columns", "prompt_share". LOQUAT_UNKNOWN_OPTION for another key.

@@ -48,14 +48,17 @@ pub const LOQUAT_BENCH_PREFILL: u32 = 5;
 /// Kind of a result: two stored results beside each other (loquat_bench_compare).
 pub const LOQUAT_BENCH_COMPARISON: u32 = 100;
 
-/// The kinds that can be started, by their names in JSON.
-const KINDS: [(u32, &str, Kind); 5] = [
-    (LOQUAT_BENCH_REQUESTS, "requests", Kind::Requests),
-    (LOQUAT_BENCH_CONVOY, "convoy", Kind::Convoy),
-    (LOQUAT_BENCH_SATURATION, "saturation", Kind::Saturation),
-    (LOQUAT_BENCH_KV_CACHE, "kv_cache", Kind::KvCache),
-    (LOQUAT_BENCH_PREFILL, "prefill", Kind::Prefill),
-];
+/// The LOQUAT_BENCH_ number of a kind.
+fn number_of(kind: Kind) -> u32 {
+    match kind {
+        Kind::Requests => LOQUAT_BENCH_REQUESTS,
+        Kind::Convoy => LOQUAT_BENCH_CONVOY,
+        Kind::Saturation => LOQUAT_BENCH_SATURATION,
+        Kind::KvCache => LOQUAT_BENCH_KV_CACHE,
+        Kind::Prefill => LOQUAT_BENCH_PREFILL,
+        Kind::Comparison => LOQUAT_BENCH_COMPARISON,
+    }
+}
 
 /// Verdict of a benchmark: within all limits, or a claim that holds.
 pub const LOQUAT_VERDICT_PASSED: u32 = 0;
@@ -88,7 +91,7 @@ unsafe impl Versioned for loquat_bench_outcome {
 /// A result as a kind that has single figures.
 pub(super) fn figures_of<'a, F: Finding>(found: &'a dyn Finding, what: &str) -> Result<&'a F, Failure> {
     let any: &dyn Any = found;
-    any.downcast_ref().ok_or_else(|| Failure::argument(format!("a result of kind {} has no {what}", found.kind())))
+    any.downcast_ref().ok_or_else(|| Failure::argument(format!("a result of kind {} has no {what}", found.kind().name())))
 }
 
 /// The options behind a pointer that may be NULL.
@@ -131,8 +134,8 @@ pub unsafe extern "C" fn loquat_bench_start(
     unsafe {
         call(error, || {
             handle::make(job, "job", || {
-                let known = KINDS.iter().find(|(number, ..)| *number == kind);
-                let (.., kind) = *known.ok_or_else(|| Failure::argument(format!("kind is {kind}, must be a LOQUAT_BENCH_ number")))?;
+                let known = Kind::ALL.into_iter().find(|&known| number_of(known) == kind);
+                let kind = known.ok_or_else(|| Failure::argument(format!("kind is {kind}, must be a LOQUAT_BENCH_ number")))?;
                 let plan = plan_of(options)?;
                 Ok(started(begun(plan, kind, handle::shared(model)?.clone())?))
             })
@@ -207,7 +210,6 @@ pub unsafe extern "C" fn loquat_bench_get_outcome(
         call(error, || {
             let out = VersionedOut::new(outcome, "outcome")?;
             let found = handle::shared(bench)?;
-            let kind = KINDS.iter().find(|(_, name, _)| *name == found.kind()).map_or(LOQUAT_BENCH_COMPARISON, |(number, ..)| *number);
             let verdict = match found.verdict() {
                 None => u32::MAX,
                 Some(Verdict::Passed) => LOQUAT_VERDICT_PASSED,
@@ -215,7 +217,7 @@ pub unsafe extern "C" fn loquat_bench_get_outcome(
                 Some(Verdict::Inconclusive) => LOQUAT_VERDICT_INCONCLUSIVE,
                 Some(Verdict::Failed) => LOQUAT_VERDICT_FAILED,
             };
-            out.set(loquat_bench_outcome { struct_size: 0, kind, verdict, schema_version: bench::SCHEMA_VERSION });
+            out.set(loquat_bench_outcome { struct_size: 0, kind: number_of(found.kind()), verdict, schema_version: bench::SCHEMA_VERSION });
             Ok(LOQUAT_OK)
         })
     }

@@ -12,6 +12,7 @@ use super::buffer::{Buffer, Versioned, VersionedOut};
 use super::call::{Failure, call};
 use super::error::loquat_error;
 use super::handle;
+use super::metrics::number;
 use super::status::{LOQUAT_NOT_FOUND, LOQUAT_OK, loquat_status};
 
 /// Series of a benchmark of requests: milliseconds from a request to its first token, one value for each.
@@ -184,11 +185,6 @@ pub struct loquat_bench_ratio {
 // SAFETY: repr(C), struct_size first.
 unsafe impl Versioned for loquat_bench_ratio {
     const FIRST_SIZE: usize = 40;
-}
-
-/// A figure as C gets it: NaN with all bits set where it is absent.
-fn number(figure: impl Into<Option<f64>>) -> f64 {
-    figure.into().unwrap_or(f64::from_bits(u64::MAX))
 }
 
 fn ends(interval: Option<&Interval>) -> (f64, f64) {

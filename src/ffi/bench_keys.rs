@@ -8,16 +8,12 @@ use super::settings;
 
 /// The workload of a name.
 pub(super) fn workload_named(name: &str) -> Result<Workload, Failure> {
-    Workload::from_name(name).ok_or_else(|| {
-        let names: Vec<&str> = Workload::ALL.iter().map(|workload| workload.name).collect();
-        Failure::argument(format!("workload \"{name}\" is not one of {}", names.join(", ")))
-    })
+    settings::choice("workload", name, &Workload::ALL.map(|workload| (workload.name, workload)))
 }
 
 /// The stop rule of a name.
 pub(super) fn rule_named(name: &str) -> Result<StopRule, Failure> {
-    StopRule::preset(name)
-        .ok_or_else(|| Failure::argument(format!("stop rule \"{name}\" is not one of default, relaxed, reproducible, matrix")))
+    settings::choice("stop_rule", name, &StopRule::PRESETS).map(|preset| preset())
 }
 
 /// A number that may be missing: NaN for none, else above 0.
@@ -40,10 +36,10 @@ fn resize(plan: &mut Plan, prompt_tokens: Option<u32>, output_tokens: Option<u32
 pub(super) fn set_by_name(plan: &mut Plan, key: &str, value: &str) -> Result<(), Failure> {
     let Plan { settings: session, stop, convoy_limits, saturation_limits, regression_limits, .. } = plan;
     match key {
-        "workload" => plan.workload = Some(workload_named(value.trim())?),
+        "workload" => plan.workload = Some(workload_named(value)?),
         "prompt_tokens" => resize(plan, Some(settings::number(key, value)?), None)?,
         "output_tokens" => resize(plan, None, Some(settings::number(key, value)?))?,
-        "stop_rule" => *stop = rule_named(value.trim())?,
+        "stop_rule" => *stop = rule_named(value)?,
         "min_samples" => stop.min_samples = settings::number(key, value)?,
         "max_samples" => stop.max_samples = settings::number(key, value)?,
         "precision" => stop.precision = settings::number(key, value)?,
@@ -57,10 +53,7 @@ pub(super) fn set_by_name(plan: &mut Plan, key: &str, value: &str) -> Result<(),
         "seed" => session.sampler.seed = settings::number(key, value)?,
         "temperature" => session.sampler.temperature = settings::number(key, value)?,
         "top_k" => session.sampler.top_k = settings::number(key, value)?,
-        "kv_type" => {
-            let types = [("f16", KvType::F16), ("bf16", KvType::Bf16), ("f32", KvType::F32), ("q8_0", KvType::Q8_0)];
-            session.kv_type = settings::choice(key, value, &types)?;
-        }
+        "kv_type" => session.kv_type = settings::choice(key, value, &KvType::ALL.map(|ty| (ty.name(), ty)))?,
         "context" => session.context = settings::number(key, value)?,
         "batch" => session.batch = settings::number(key, value)?,
         "requests" => plan.requests = Some(settings::number(key, value)?),

@@ -112,10 +112,7 @@ pub unsafe extern "C" fn loquat_bench_options_set_samples(
 ) -> loquat_status {
     // SAFETY: as above.
     unsafe {
-        settings::change(options, error, |plan| {
-            plan.stop = StopRule { min_samples: least as usize, max_samples: most as usize, ..plan.stop };
-            Ok(())
-        })
+        settings::set(options, error, |plan| plan.stop = StopRule { min_samples: least as usize, max_samples: most as usize, ..plan.stop })
     }
 }
 
@@ -128,12 +125,7 @@ pub unsafe extern "C" fn loquat_bench_options_set_precision(
     error: *mut *mut loquat_error,
 ) -> loquat_status {
     // SAFETY: as above.
-    unsafe {
-        settings::change(options, error, |plan| {
-            plan.stop.precision = share;
-            Ok(())
-        })
-    }
+    unsafe { settings::set(options, error, |plan| plan.stop.precision = share) }
 }
 
 /// The second rule: the coefficient of variation (a share, default 0.05) that `consecutive` windows (default 3) of `window` samples (default 50) must
@@ -149,9 +141,8 @@ pub unsafe extern "C" fn loquat_bench_options_set_variation(
 ) -> loquat_status {
     // SAFETY: as above.
     unsafe {
-        settings::change(options, error, |plan| {
-            plan.stop = StopRule { cv_threshold: threshold, window: window as usize, consecutive: consecutive as usize, ..plan.stop };
-            Ok(())
+        settings::set(options, error, |plan| {
+            plan.stop = StopRule { cv_threshold: threshold, window: window as usize, consecutive: consecutive as usize, ..plan.stop }
         })
     }
 }
@@ -167,9 +158,8 @@ pub unsafe extern "C" fn loquat_bench_options_set_warmup(
 ) -> loquat_status {
     // SAFETY: as above.
     unsafe {
-        settings::change(options, error, |plan| {
-            plan.stop = StopRule { warmup_samples: requests as usize, warmup_ms: ns as f64 / 1e6, ..plan.stop };
-            Ok(())
+        settings::set(options, error, |plan| {
+            plan.stop = StopRule { warmup_samples: requests as usize, warmup_ms: ns as f64 / 1e6, ..plan.stop }
         })
     }
 }
@@ -183,12 +173,7 @@ pub unsafe extern "C" fn loquat_bench_options_set_time_budget(
     error: *mut *mut loquat_error,
 ) -> loquat_status {
     // SAFETY: as above.
-    unsafe {
-        settings::change(options, error, |plan| {
-            plan.stop.time_budget_ms = (ns != u64::MAX).then(|| ns as f64 / 1e6);
-            Ok(())
-        })
-    }
+    unsafe { settings::set(options, error, |plan| plan.stop.time_budget_ms = (ns != u64::MAX).then(|| ns as f64 / 1e6)) }
 }
 
 /// The file of the model, to have it loaded once more beside the loaded one and timed stage by stage. Without it the load is not measured. An empty path
@@ -220,12 +205,7 @@ pub unsafe extern "C" fn loquat_bench_options_set_seed(
     error: *mut *mut loquat_error,
 ) -> loquat_status {
     // SAFETY: as above.
-    unsafe {
-        settings::change(options, error, |plan| {
-            plan.settings.sampler.seed = seed;
-            Ok(())
-        })
-    }
+    unsafe { settings::set(options, error, |plan| plan.settings.sampler.seed = seed) }
 }
 
 /// Temperature and top-k of the sampler. A benchmark starts only with 0 and 1, the defaults: this exists so that a host which hands its own
@@ -239,12 +219,7 @@ pub unsafe extern "C" fn loquat_bench_options_set_sampling(
     error: *mut *mut loquat_error,
 ) -> loquat_status {
     // SAFETY: as above.
-    unsafe {
-        settings::change(options, error, |plan| {
-            (plan.settings.sampler.temperature, plan.settings.sampler.top_k) = (temperature, top_k);
-            Ok(())
-        })
-    }
+    unsafe { settings::set(options, error, |plan| (plan.settings.sampler.temperature, plan.settings.sampler.top_k) = (temperature, top_k)) }
 }
 
 /// The element type of the key/value cache: a LOQUAT_KV_ number.
@@ -273,12 +248,7 @@ pub unsafe extern "C" fn loquat_bench_options_set_context(
     error: *mut *mut loquat_error,
 ) -> loquat_status {
     // SAFETY: as above.
-    unsafe {
-        settings::change(options, error, |plan| {
-            plan.settings.context = tokens;
-            Ok(())
-        })
-    }
+    unsafe { settings::set(options, error, |plan| plan.settings.context = tokens) }
 }
 
 /// The number of prompt tokens that a session processes together; default 512.
@@ -310,12 +280,7 @@ pub unsafe extern "C" fn loquat_bench_options_set_requests(
     error: *mut *mut loquat_error,
 ) -> loquat_status {
     // SAFETY: as above.
-    unsafe {
-        settings::change(options, error, |plan| {
-            plan.requests = Some(requests);
-            Ok(())
-        })
-    }
+    unsafe { settings::set(options, error, |plan| plan.requests = Some(requests)) }
 }
 
 /// Long requests of a convoy; default 10.
@@ -327,12 +292,7 @@ pub unsafe extern "C" fn loquat_bench_options_set_long_requests(
     error: *mut *mut loquat_error,
 ) -> loquat_status {
     // SAFETY: as above.
-    unsafe {
-        settings::change(options, error, |plan| {
-            plan.long_requests = Some(requests);
-            Ok(())
-        })
-    }
+    unsafe { settings::set(options, error, |plan| plan.long_requests = Some(requests)) }
 }
 
 /// Requests of a convoy or a saturated run that are computed at once, while the others wait: 0 for all of them (the default of a convoy; of
@@ -345,12 +305,7 @@ pub unsafe extern "C" fn loquat_bench_options_set_slots(
     error: *mut *mut loquat_error,
 ) -> loquat_status {
     // SAFETY: as above.
-    unsafe {
-        settings::change(options, error, |plan| {
-            plan.slots = Some(slots);
-            Ok(())
-        })
-    }
+    unsafe { settings::set(options, error, |plan| plan.slots = Some(slots)) }
 }
 
 /// Pairs of runs (convoy, saturation: at least 3, the default), or of measurements at each length (cache, prefill: at least 10, the default).
@@ -362,12 +317,7 @@ pub unsafe extern "C" fn loquat_bench_options_set_repeats(
     error: *mut *mut loquat_error,
 ) -> loquat_status {
     // SAFETY: as above.
-    unsafe {
-        settings::change(options, error, |plan| {
-            plan.repeats = Some(repeats);
-            Ok(())
-        })
-    }
+    unsafe { settings::set(options, error, |plan| plan.repeats = Some(repeats)) }
 }
 
 /// Beyond which a convoy fails: growth of the short requests' p99 (default 50 %), time that a short request is blocked (default 500 ms), mean
@@ -383,9 +333,8 @@ pub unsafe extern "C" fn loquat_bench_options_set_convoy_limits(
 ) -> loquat_status {
     // SAFETY: as above.
     unsafe {
-        settings::change(options, error, |plan| {
-            plan.convoy_limits = ConvoyLimits { p99_increase_pct, head_of_line_blocking_ms, kv_fragmentation_pct };
-            Ok(())
+        settings::set(options, error, |plan| {
+            plan.convoy_limits = ConvoyLimits { p99_increase_pct, head_of_line_blocking_ms, kv_fragmentation_pct }
         })
     }
 }
@@ -399,12 +348,7 @@ pub unsafe extern "C" fn loquat_bench_options_set_load(
     error: *mut *mut loquat_error,
 ) -> loquat_status {
     // SAFETY: as above.
-    unsafe {
-        settings::change(options, error, |plan| {
-            plan.load_pct = Some(percent);
-            Ok(())
-        })
-    }
+    unsafe { settings::set(options, error, |plan| plan.load_pct = Some(percent)) }
 }
 
 /// Beyond which a saturated run fails: loss of throughput (default 30 %), growth of the p99 (default 100 %), and how many times longer than
@@ -420,9 +364,8 @@ pub unsafe extern "C" fn loquat_bench_options_set_saturation_limits(
 ) -> loquat_status {
     // SAFETY: as above.
     unsafe {
-        settings::change(options, error, |plan| {
-            plan.saturation_limits = SaturationLimits { throughput_loss_pct, p99_increase_pct, starvation_factor };
-            Ok(())
+        settings::set(options, error, |plan| {
+            plan.saturation_limits = SaturationLimits { throughput_loss_pct, p99_increase_pct, starvation_factor }
         })
     }
 }
@@ -437,12 +380,7 @@ pub unsafe extern "C" fn loquat_bench_options_set_max_length(
     error: *mut *mut loquat_error,
 ) -> loquat_status {
     // SAFETY: as above.
-    unsafe {
-        settings::change(options, error, |plan| {
-            plan.max_length = tokens;
-            Ok(())
-        })
-    }
+    unsafe { settings::set(options, error, |plan| plan.max_length = tokens) }
 }
 
 /// How many times faster something has to be for a claim to hold: default 10 for the cache, 8.2 for a prompt at once.
@@ -454,12 +392,7 @@ pub unsafe extern "C" fn loquat_bench_options_set_threshold(
     error: *mut *mut loquat_error,
 ) -> loquat_status {
     // SAFETY: as above.
-    unsafe {
-        settings::change(options, error, |plan| {
-            plan.threshold = Some(times);
-            Ok(())
-        })
-    }
+    unsafe { settings::set(options, error, |plan| plan.threshold = Some(times)) }
 }
 
 /// Measured read bandwidth of this machine in GB/s, to set beside the rate at which the cache is read; NaN (the default) where it is not known.
@@ -489,12 +422,7 @@ pub unsafe extern "C" fn loquat_bench_options_set_regression_limits(
     error: *mut *mut loquat_error,
 ) -> loquat_status {
     // SAFETY: as above.
-    unsafe {
-        settings::change(options, error, |plan| {
-            plan.regression_limits = RegressionLimits { warn_pct, fail_pct };
-            Ok(())
-        })
-    }
+    unsafe { settings::set(options, error, |plan| plan.regression_limits = RegressionLimits { warn_pct, fail_pct }) }
 }
 
 /// Sets an option by name, for configuration files.

@@ -98,9 +98,8 @@ pub unsafe extern "C" fn loquat_runtime_options_set_thread_hooks(
 ) -> loquat_status {
     // SAFETY: as above.
     unsafe {
-        settings::change(options, error, |options| {
-            options.thread_hooks = ThreadHooks { start: thread_hook(start, user_data), end: thread_hook(end, user_data) };
-            Ok(())
+        settings::set(options, error, |options| {
+            options.thread_hooks = ThreadHooks { start: thread_hook(start, user_data), end: thread_hook(end, user_data) }
         })
     }
 }

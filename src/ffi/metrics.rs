@@ -164,7 +164,7 @@ unsafe impl Versioned for loquat_latency {
 }
 
 /// A figure as C gets it: NaN with all bits set where it is absent.
-fn number(figure: Option<f64>) -> f64 {
+pub(super) fn number(figure: Option<f64>) -> f64 {
     figure.unwrap_or(f64::from_bits(u64::MAX))
 }
 

@@ -154,12 +154,7 @@ pub unsafe extern "C" fn loquat_model_options_set_prefix_cache(
     error: *mut *mut loquat_error,
 ) -> loquat_status {
     // SAFETY: as above.
-    unsafe {
-        settings::change(options, error, |options| {
-            options.prefix_cache = bytes;
-            Ok(())
-        })
-    }
+    unsafe { settings::set(options, error, |options| options.prefix_cache = bytes) }
 }
 
 /// Sets an option by name: "access" ("map", "read"), "vocab_only", "prefix_cache" (bytes). LOQUAT_UNKNOWN_OPTION for another key.

@@ -109,12 +109,7 @@ pub unsafe extern "C" fn loquat_runtime_options_set_threads(
     error: *mut *mut loquat_error,
 ) -> loquat_status {
     // SAFETY: as above.
-    unsafe {
-        settings::change(options, error, |options| {
-            options.threads = threads_of(threads);
-            Ok(())
-        })
-    }
+    unsafe { settings::set(options, error, |options| options.threads = threads_of(threads)) }
 }
 
 /// The most private memory, in bytes, that models and sessions of the runtime may hold together; UINT64_MAX for no limit. What would pass
@@ -127,12 +122,7 @@ pub unsafe extern "C" fn loquat_runtime_options_set_memory_limit(
     error: *mut *mut loquat_error,
 ) -> loquat_status {
     // SAFETY: as above.
-    unsafe {
-        settings::change(options, error, |options| {
-            options.memory_limit = (bytes != u64::MAX).then_some(bytes);
-            Ok(())
-        })
-    }
+    unsafe { settings::set(options, error, |options| options.memory_limit = (bytes != u64::MAX).then_some(bytes)) }
 }
 
 /// Has messages of `least_level` (a LOQUAT_LOG_ number) and above sent to `log`, with `user_data`; NULL turns the log off. Steps do not log.

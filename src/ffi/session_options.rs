@@ -62,12 +62,7 @@ pub unsafe extern "C" fn loquat_session_options_set_context(
     error: *mut *mut loquat_error,
 ) -> loquat_status {
     // SAFETY: as above.
-    unsafe {
-        settings::change(options, error, |options| {
-            options.context = tokens;
-            Ok(())
-        })
-    }
+    unsafe { settings::set(options, error, |options| options.context = tokens) }
 }
 
 /// 1 (the default) to take the memory of the whole context when the session is made; 0 to take it as the conversation grows: a step may
@@ -146,12 +141,7 @@ pub unsafe extern "C" fn loquat_session_options_set_batch(
     error: *mut *mut loquat_error,
 ) -> loquat_status {
     // SAFETY: as above.
-    unsafe {
-        settings::change(options, error, |options| {
-            options.batch = tokens;
-            Ok(())
-        })
-    }
+    unsafe { settings::set(options, error, |options| options.batch = tokens) }
 }
 
 /// The element type of the key/value cache: a LOQUAT_KV_ number.
@@ -181,12 +171,7 @@ pub unsafe extern "C" fn loquat_session_options_set_threads(
     error: *mut *mut loquat_error,
 ) -> loquat_status {
     // SAFETY: as above.
-    unsafe {
-        settings::change(options, error, |options| {
-            options.threads = threads;
-            Ok(())
-        })
-    }
+    unsafe { settings::set(options, error, |options| options.threads = threads) }
 }
 
 /// Divides the logits before the draw: below 1 sharper, above 1 flatter, 0 (the default) always the most probable token, whatever the
@@ -199,12 +184,7 @@ pub unsafe extern "C" fn loquat_session_options_set_temperature(
     error: *mut *mut loquat_error,
 ) -> loquat_status {
     // SAFETY: as above.
-    unsafe {
-        settings::change(options, error, |options| {
-            options.sampler.temperature = temperature;
-            Ok(())
-        })
-    }
+    unsafe { settings::set(options, error, |options| options.sampler.temperature = temperature) }
 }
 
 /// Draws among the `top_k` most probable tokens only; 0 for all. Default 40.
@@ -216,12 +196,7 @@ pub unsafe extern "C" fn loquat_session_options_set_top_k(
     error: *mut *mut loquat_error,
 ) -> loquat_status {
     // SAFETY: as above.
-    unsafe {
-        settings::change(options, error, |options| {
-            options.sampler.top_k = top_k;
-            Ok(())
-        })
-    }
+    unsafe { settings::set(options, error, |options| options.sampler.top_k = top_k) }
 }
 
 /// Draws among the fewest tokens whose probabilities reach `top_p`, above 0 and at most 1; 1 for all. Default 0.95.
@@ -233,12 +208,7 @@ pub unsafe extern "C" fn loquat_session_options_set_top_p(
     error: *mut *mut loquat_error,
 ) -> loquat_status {
     // SAFETY: as above.
-    unsafe {
-        settings::change(options, error, |options| {
-            options.sampler.top_p = top_p;
-            Ok(())
-        })
-    }
+    unsafe { settings::set(options, error, |options| options.sampler.top_p = top_p) }
 }
 
 /// Draws among tokens that are at least `min_p` times as probable as the most probable one, from 0 to 1; 0 for all. Default 0.05.
@@ -250,12 +220,7 @@ pub unsafe extern "C" fn loquat_session_options_set_min_p(
     error: *mut *mut loquat_error,
 ) -> loquat_status {
     // SAFETY: as above.
-    unsafe {
-        settings::change(options, error, |options| {
-            options.sampler.min_p = min_p;
-            Ok(())
-        })
-    }
+    unsafe { settings::set(options, error, |options| options.sampler.min_p = min_p) }
 }
 
 /// Penalties on the last `window` tokens (0 for none): `repetition` divides positive logits and multiplies negative ones (1 is off),
@@ -290,12 +255,7 @@ pub unsafe extern "C" fn loquat_session_options_set_seed(
     error: *mut *mut loquat_error,
 ) -> loquat_status {
     // SAFETY: as above.
-    unsafe {
-        settings::change(options, error, |options| {
-            options.sampler.seed = seed;
-            Ok(())
-        })
-    }
+    unsafe { settings::set(options, error, |options| options.sampler.seed = seed) }
 }
 
 /// Adds `bias` to the logit of `token` in every draw: finite, or -INFINITY to forbid it. Each token at most once.
@@ -308,12 +268,7 @@ pub unsafe extern "C" fn loquat_session_options_add_logit_bias(
     error: *mut *mut loquat_error,
 ) -> loquat_status {
     // SAFETY: as above.
-    unsafe {
-        settings::change(options, error, |options| {
-            options.sampler.logit_bias.push((token, bias));
-            Ok(())
-        })
-    }
+    unsafe { settings::set(options, error, |options| options.sampler.logit_bias.push((token, bias))) }
 }
 
 /// Ends a turn where the text comes to `stop`, which is left out. May be called several times. Not empty.
@@ -344,12 +299,7 @@ pub unsafe extern "C" fn loquat_session_options_set_max_tokens(
     error: *mut *mut loquat_error,
 ) -> loquat_status {
     // SAFETY: as above.
-    unsafe {
-        settings::change(options, error, |options| {
-            options.max_tokens = (tokens != u32::MAX).then_some(tokens);
-            Ok(())
-        })
-    }
+    unsafe { settings::set(options, error, |options| options.max_tokens = (tokens != u32::MAX).then_some(tokens)) }
 }
 
 /// 1 to go on past end-of-generation tokens, as benchmarks do; default 0.
@@ -439,10 +389,7 @@ fn set_by_name(options: &mut SessionOptions, key: &str, value: &str) -> Result<(
         },
         "prefix_reuse" => options.prefix_reuse = settings::switch(key, value)?,
         "batch" => options.batch = settings::number(key, value)?,
-        "kv_type" => {
-            let types = [("f16", KvType::F16), ("bf16", KvType::Bf16), ("f32", KvType::F32), ("q8_0", KvType::Q8_0)];
-            options.kv_type = settings::choice(key, value, &types)?;
-        }
+        "kv_type" => options.kv_type = settings::choice(key, value, &KvType::ALL.map(|ty| (ty.name(), ty)))?,
         "threads" => options.threads = settings::number(key, value)?,
         "temperature" => sampler.temperature = settings::number(key, value)?,
         "top_k" => sampler.top_k = settings::number(key, value)?,

@@ -65,6 +65,20 @@ pub(super) unsafe fn change<H: Opaque>(
     }
 }
 
+/// As [`change`], where no value of the right type is wrong.
+///
+/// # Safety
+/// As [`change`].
+pub(super) unsafe fn set<H: Opaque>(options: *mut H, error: *mut *mut loquat_error, set: impl FnOnce(&mut H::Value)) -> loquat_status {
+    // SAFETY: as promised by the caller.
+    unsafe {
+        change(options, error, |object| {
+            set(object);
+            Ok(())
+        })
+    }
+}
+
 /// The body of every `_options_set`: key and value are texts.
 ///
 /// # Safety

@@ -48,7 +48,8 @@ pub enum KvType {
 }
 
 impl KvType {
-    const ALL: [Self; 4] = [Self::F16, Self::Bf16, Self::F32, Self::Q8_0];
+    /// All types.
+    pub const ALL: [Self; 4] = [Self::F16, Self::Bf16, Self::F32, Self::Q8_0];
 
     /// Bytes of `dim` elements of one position.
     pub fn row_bytes(self, dim: usize) -> usize {
@@ -67,11 +68,6 @@ impl KvType {
             Self::F32 => "f32",
             Self::Q8_0 => "q8_0",
         }
-    }
-
-    /// The type of that [`name`](Self::name).
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|ty| ty.name() == name)
     }
 }
 

@@ -34,15 +34,21 @@ pub fn dispatch(snapshot: &DispatchSnapshot) -> String {
 }
 
 fn document(schema: &str, time: SystemTime, body: Value) -> String {
-    let mut document = Map::new();
-    document.insert("schema".into(), schema.into());
-    document.insert("schema_version".into(), SCHEMA_VERSION.into());
-    document.insert("library_version".into(), env!("CARGO_PKG_VERSION").into());
+    let mut document = head(schema, SCHEMA_VERSION);
     document.insert("time".into(), rfc3339(time).into());
     if let Value::Object(members) = body {
         document.extend(members);
     }
     Value::Object(document).to_string()
+}
+
+/// What every document of the library begins with.
+pub(crate) fn head(schema: &str, version: u32) -> Map<String, Value> {
+    let mut document = Map::new();
+    document.insert("schema".into(), schema.into());
+    document.insert("schema_version".into(), version.into());
+    document.insert("library_version".into(), env!("CARGO_PKG_VERSION").into());
+    document
 }
 
 fn session_value(s: &SessionSnapshot) -> Value {

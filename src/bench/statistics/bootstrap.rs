@@ -171,14 +171,12 @@ impl Bootstrap {
 
 /// The 95 % interval of `statistic` over `values`, each from a request of its own; `None` below 8 values.
 pub fn interval(values: &[f64], statistic: Statistic, seed: u64) -> Option<Interval> {
-    let requests: Vec<[f64; 1]> = values.iter().map(|&value| [value]).collect();
-    Bootstrap::new(&requests, statistic, seed)?.run()
+    Bootstrap::new(values.as_chunks::<1>().0, statistic, seed)?.run()
 }
 
 /// The 95 % interval of the ratio of the statistic of `over` to that of `under`; `None` where either has fewer than 8 values.
 pub fn ratio_interval(over: &[f64], under: &[f64], statistic: Statistic, seed: u64) -> Option<Interval> {
-    let requests = |values: &[f64]| -> Vec<[f64; 1]> { values.iter().map(|&value| [value]).collect() };
-    Bootstrap::of_ratio(&requests(over), &requests(under), statistic, seed)?.run()
+    Bootstrap::of_ratio(over.as_chunks::<1>().0, under.as_chunks::<1>().0, statistic, seed)?.run()
 }
 
 /// Equal values of a sorted list as one: value, and the share of the list at the middle of its heap.
