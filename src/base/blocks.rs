@@ -62,7 +62,7 @@ impl Blocks {
     /// As for [`zeroed`](Self::zeroed).
     pub fn unfilled(&self, layout: Layout) -> Result<NonNull<u8>> {
         let block = self.block(layout, false)?;
-        if self.0.is_none() {
+        if self.are_the_systems() {
             ask_for_large_pages(block, layout.size());
         }
         Ok(block)

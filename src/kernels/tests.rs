@@ -45,7 +45,7 @@ enum Fill {
     Saturated(u8),
     /// Random bits in the scales too: infinities, NaN, subnormals.
     AnyScale,
-    /// BF16 weights that are subnormal or hardly above it, activations of many magnitudes.
+    /// Weights (of BF16) or scales (of MXFP4) that are subnormal or hardly above it, activations of many magnitudes.
     Tiny,
 }
 
@@ -115,6 +115,8 @@ fn weights(ty: TensorType, rows: usize, k: usize, fill: Fill, random: &mut Rando
                                 block[49 + 2 * i] = block[49 + 2 * i] & 15 | ((scale >> (4 * i) & 15) << 4) as u8;
                             }
                         }
+                        // The smallest four, of which two are subnormal.
+                        TensorType::MXFP4 if fill == Fill::Tiny => block[0] %= 4,
                         TensorType::MXFP4 => block[0] = 112 + block[0] % 8,
                         _ => {}
                     }
@@ -349,6 +351,12 @@ agreement! {
     nvfp4_agrees: NVFP4,
     q1_0_agrees: Q1_0,
     q2_0_agrees: Q2_0,
+}
+
+/// The two smallest scales are subnormal.
+#[test]
+fn mxfp4_agrees_at_the_smallest_scales() {
+    check_type(TensorType::MXFP4, &[32, 96, 544], &[Fill::Tiny], &[1, 3, 8, 33], &[0..17, 2..3]);
 }
 
 /// Where dot products of bf16 flush what is subnormal to zero, and other instructions do not.

@@ -9,12 +9,12 @@
 
 pub(crate) mod codebooks;
 mod float;
-mod fp4;
+pub(crate) mod fp4;
 pub(crate) mod grid;
 mod iq1;
 mod iq2;
 mod iq3;
-mod iq4;
+pub(crate) mod iq4;
 mod k;
 mod legacy;
 mod ternary;

@@ -255,7 +255,7 @@ impl Run {
                 None => return Claim::Ran,
             }
             let now = self.time_left();
-            (left, lasted) = (now, left - now.min(left));
+            (left, lasted) = (now, left.saturating_sub(now));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::arch::aarch64::*;
 
-use super::super::generic::grouped::{Grouped, Iq1M, Iq1S, Iq2S, Iq2Xs, Iq2Xxs, Iq3S, Iq3Xxs, Tq10, Tq20, bytes_of};
+use super::super::generic::grouped::{Grouped, bytes_of};
 use super::supers::Super;
 
 /// The 32 elements `i`.
@@ -33,35 +33,29 @@ unsafe fn quants<T: Grouped>(block: *const u8, i: usize) -> [int8x16_t; 2] {
     }
 }
 
-macro_rules! grouped {
-    ($($ty:ident)*) => {
-        $(impl Super for $ty {
-            const BYTES: usize = <$ty as Grouped>::BYTES;
-            const PER_32: bool = <$ty as Grouped>::PER_32;
-            const MINS: bool = false;
-            const FACTOR: f32 = <$ty as Grouped>::FACTOR;
-            #[inline(always)]
-            unsafe fn head(block: *const u8) -> u32 {
-                // SAFETY: passed on.
-                unsafe { <$ty as Grouped>::head(bytes_of::<$ty>(block)).into() }
-            }
-            #[inline(always)]
-            unsafe fn scales(block: *const u8) -> int8x16_t {
-                // SAFETY: passed on; 16 bytes of an array.
-                unsafe { vld1q_s8(<$ty as Grouped>::scales(bytes_of::<$ty>(block)).as_ptr()) }
-            }
-            #[inline(always)]
-            unsafe fn mins(_block: *const u8) -> int8x16_t {
-                // SAFETY: no memory.
-                unsafe { vdupq_n_s8(0) }
-            }
-            #[inline(always)]
-            unsafe fn quants<const I: usize>(block: *const u8) -> [int8x16_t; 2] {
-                // SAFETY: passed on.
-                unsafe { quants::<$ty>(block, I) }
-            }
-        })*
-    };
+impl<T: Grouped> Super for T {
+    const BYTES: usize = <T as Grouped>::BYTES;
+    const PER_32: bool = <T as Grouped>::PER_32;
+    const MINS: bool = false;
+    const FACTOR: f32 = <T as Grouped>::FACTOR;
+    #[inline(always)]
+    unsafe fn head(block: *const u8) -> u32 {
+        // SAFETY: passed on.
+        unsafe { <T as Grouped>::head(bytes_of::<T>(block)).into() }
+    }
+    #[inline(always)]
+    unsafe fn scales(block: *const u8) -> int8x16_t {
+        // SAFETY: passed on; 16 bytes of an array.
+        unsafe { vld1q_s8(<T as Grouped>::scales(bytes_of::<T>(block)).as_ptr()) }
+    }
+    #[inline(always)]
+    unsafe fn mins(_block: *const u8) -> int8x16_t {
+        // SAFETY: no memory.
+        unsafe { vdupq_n_s8(0) }
+    }
+    #[inline(always)]
+    unsafe fn quants<const I: usize>(block: *const u8) -> [int8x16_t; 2] {
+        // SAFETY: passed on.
+        unsafe { quants::<T>(block, I) }
+    }
 }
-
-grouped!(Iq1S Iq1M Iq2Xxs Iq2Xs Iq2S Iq3Xxs Iq3S Tq10 Tq20);

@@ -1,6 +1,7 @@
-//! Types whose quants are looked up in a codebook or are digits: taken apart in plain Rust, 32 elements at a time, for all levels.
+//! Types whose quants are looked up in a codebook or are digits: taken apart in plain Rust, 32 elements at a time, for all levels but
+//! those with AVX-512, which have registers enough to look up in (`x86_64::avx512::lookup`).
 //!
-//! What a level adds is the join of magnitudes and signs in its registers. Layouts as in the decoders of `quant`, whose values these
+//! What the other levels add is the join of magnitudes and signs in their registers. Layouts as in the decoders of `quant`, whose values these
 //! are: y = FACTOR·d·scale·q, where the factor makes scales and quants whole numbers.
 
 use super::unpack::{SuperBlock, SuperBlockType};
@@ -21,7 +22,10 @@ pub(in crate::kernels) trait Grouped {
     /// The largest of OFFSET + q.
     const LARGEST: u8;
     /// The f16 of the super-block.
-    fn head(block: &[u8]) -> u16;
+    #[inline(always)]
+    fn head(block: &[u8]) -> u16 {
+        u16_at(block, 0)
+    }
     /// 16 scales, or 8 and zeros.
     fn scales(block: &[u8]) -> [i8; 16];
     /// Elements `32 i ..`, a byte each: magnitudes, or quants above their value by `OFFSET`.
@@ -92,6 +96,16 @@ fn odd_scales(bytes: &[u8]) -> [i8; 16] {
     scales
 }
 
+/// 2s + 1 for the high nibble s of eight bytes that lie `step` apart.
+#[inline(always)]
+fn top_scales(bytes: &[u8], step: usize) -> [i8; 16] {
+    let mut scales = [0; 16];
+    for i in 0..8 {
+        scales[i] = (2 * (bytes[step * i] >> 4) + 1) as i8;
+    }
+    scales
+}
+
 /// Four times seven signs, each with the eighth that makes the number of minus signs even.
 #[inline(always)]
 fn four_of_seven(bits: u32) -> u32 {
@@ -114,16 +128,8 @@ impl Grouped for Iq2Xxs {
     const FACTOR: f32 = 0.125;
     const LARGEST: u8 = 64 + 43;
     #[inline(always)]
-    fn head(block: &[u8]) -> u16 {
-        u16_at(block, 0)
-    }
-    #[inline(always)]
     fn scales(block: &[u8]) -> [i8; 16] {
-        let mut scales = [0; 16];
-        for i in 0..8 {
-            scales[i] = (2 * (block[9 + 8 * i] >> 4) + 1) as i8;
-        }
-        scales
+        top_scales(&block[9..], 8)
     }
     #[inline(always)]
     fn quants(block: &[u8], i: usize) -> [u64; 4] {
@@ -145,10 +151,6 @@ impl Grouped for Iq2Xs {
     const OFFSET: u8 = 64;
     const FACTOR: f32 = 0.125;
     const LARGEST: u8 = 64 + 43;
-    #[inline(always)]
-    fn head(block: &[u8]) -> u16 {
-        u16_at(block, 0)
-    }
     #[inline(always)]
     fn scales(block: &[u8]) -> [i8; 16] {
         odd_scales(&block[66..74])
@@ -175,10 +177,6 @@ impl Grouped for Iq2S {
     const FACTOR: f32 = 0.125;
     const LARGEST: u8 = 64 + 43;
     #[inline(always)]
-    fn head(block: &[u8]) -> u16 {
-        u16_at(block, 0)
-    }
-    #[inline(always)]
     fn scales(block: &[u8]) -> [i8; 16] {
         odd_scales(&block[74..82])
     }
@@ -204,16 +202,8 @@ impl Grouped for Iq3Xxs {
     const FACTOR: f32 = 0.25;
     const LARGEST: u8 = 64 + 62;
     #[inline(always)]
-    fn head(block: &[u8]) -> u16 {
-        u16_at(block, 0)
-    }
-    #[inline(always)]
     fn scales(block: &[u8]) -> [i8; 16] {
-        let mut scales = [0; 16];
-        for i in 0..8 {
-            scales[i] = (2 * (block[69 + 4 * i] >> 4) + 1) as i8;
-        }
-        scales
+        top_scales(&block[69..], 4)
     }
     #[inline(always)]
     fn quants(block: &[u8], i: usize) -> [u64; 4] {
@@ -235,10 +225,6 @@ impl Grouped for Iq3S {
     const OFFSET: u8 = 16;
     const FACTOR: f32 = 1.0;
     const LARGEST: u8 = 16 + 15;
-    #[inline(always)]
-    fn head(block: &[u8]) -> u16 {
-        u16_at(block, 0)
-    }
     #[inline(always)]
     fn scales(block: &[u8]) -> [i8; 16] {
         odd_scales(&block[106..110])
@@ -272,10 +258,6 @@ impl Grouped for Iq1S {
     const OFFSET: u8 = 16;
     const FACTOR: f32 = 0.125;
     const LARGEST: u8 = 25;
-    #[inline(always)]
-    fn head(block: &[u8]) -> u16 {
-        u16_at(block, 0)
-    }
     #[inline(always)]
     fn scales(block: &[u8]) -> [i8; 16] {
         let mut scales = [0; 16];

@@ -1,13 +1,10 @@
 //! Types of 4 bits whose quants are the places of values in a table: IQ4_NL, IQ4_XS, MXFP4.
 
-use half::f16;
+use super::unpack::{Block, BlockType, SuperBlock, SuperBlockType, half_at, nibbles};
+use crate::quant::fp4::half_of_e8m0;
 
-use super::unpack::{Block, BlockType, SuperBlock, SuperBlockType, nibbles};
-
-/// The values of IQ4_NL and IQ4_XS.
-pub(in crate::kernels) const UNEQUAL: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
-/// Twice the values of MXFP4.
-pub(in crate::kernels) const DOUBLED: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+pub(in crate::kernels) use crate::quant::fp4::DOUBLED;
+pub(in crate::kernels) use crate::quant::iq4::VALUES as UNEQUAL;
 
 /// A table with `offset` added to its values.
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "for products of unsigned bytes"))]
@@ -42,7 +39,7 @@ const fn half_exponents() -> [u32; 256] {
     let mut halves = [0; 256];
     let mut e = 0;
     while e < 256 {
-        halves[e] = if e < 2 { 0x0020_0000 << e } else { (e as u32 - 1) << 23 };
+        halves[e] = half_of_e8m0(e as u8).to_bits();
         e += 1;
     }
     halves
@@ -53,7 +50,7 @@ impl BlockType for Iq4Nl {
     const BYTES: usize = 18;
     const HAS_MIN: bool = false;
     fn unpack(bytes: &[u8]) -> Block {
-        let d = f16::from_le_bytes([bytes[0], bytes[1]]).to_f32();
+        let d = half_at(bytes, 0);
         Block { d, m: 0.0, q: nibbles(&bytes[2..18]).map(|q| UNEQUAL[q as usize]) }
     }
 }
@@ -79,12 +76,6 @@ impl SuperBlockType for Iq4Xs {
         for (q, packed) in q.as_chunks_mut::<32>().0.iter_mut().zip(bytes[8..].as_chunks::<16>().0) {
             *q = nibbles(packed).map(|q| UNEQUAL[q as usize]);
         }
-        SuperBlock {
-            d: f16::from_le_bytes([bytes[0], bytes[1]]).to_f32(),
-            dmin: 0.0,
-            q,
-            scales: std::array::from_fn(|j| scales[j / 2] as i8 - 32),
-            mins: [0; 16],
-        }
+        SuperBlock { d: half_at(bytes, 0), dmin: 0.0, q, scales: std::array::from_fn(|j| scales[j / 2] as i8 - 32), mins: [0; 16] }
     }
 }

@@ -43,7 +43,8 @@ pub(in crate::kernels) trait SuperBlockType {
     fn unpack(bytes: &[u8]) -> SuperBlock;
 }
 
-fn half_at(bytes: &[u8], at: usize) -> f32 {
+/// The f16 at `at`.
+pub(super) fn half_at(bytes: &[u8], at: usize) -> f32 {
     f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32()
 }
 

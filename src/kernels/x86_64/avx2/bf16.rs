@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::super::super::table::Job;
-use super::super::ahead::Ahead;
+use super::super::ahead::{Ahead, Lead};
 use super::super::for_columns;
 
 /// Runs one product.
@@ -19,10 +19,11 @@ pub(super) unsafe fn products(job: &Job<'_>) {
 }
 
 unsafe fn tiles<const SUBNORMAL: bool>(job: &Job<'_>) {
+    let lead = Lead::of(job);
     // SAFETY: passed on; rows and columns exist.
     unsafe {
         for_columns!(first..job.acts.cols, N in [3, 2, 1], {
-            for_columns!(row..job.rows, R in [2, 1], tile::<R, N, SUBNORMAL>(job, row, first));
+            for_columns!(row..job.rows, R in [2, 1], tile::<R, N, SUBNORMAL>(job, lead, row, first));
         });
     }
 }
@@ -48,10 +49,10 @@ unsafe fn any_subnormal(weights: &[u8]) -> bool {
 
 /// With `SUBNORMAL`, the weights may contain subnormal numbers.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn tile<const R: usize, const N: usize, const SUBNORMAL: bool>(job: &Job<'_>, row: usize, first: usize) {
+unsafe fn tile<const R: usize, const N: usize, const SUBNORMAL: bool>(job: &Job<'_>, lead: Lead, row: usize, first: usize) {
     let layout = job.acts.kind.layout(job.k);
     // By the columns that come first.
-    let ahead = (first == 0).then(|| Ahead::of(job, row, R));
+    let ahead = (first == 0).then(|| Ahead::of(job, lead, row, R));
     // SAFETY: rows and columns exist; columns are padded to 64 bytes, and of the weights only those inside are read.
     unsafe {
         let (mut w, mut a) = ([std::ptr::null::<u8>(); R], [std::ptr::null::<u8>(); N]);

@@ -5,7 +5,7 @@
 use std::arch::x86_64::*;
 
 use super::super::super::table::Job;
-use super::super::ahead::Ahead;
+use super::super::ahead::{Ahead, Lead};
 use super::super::for_columns;
 
 /// A type of weights that is read 8 at a time.
@@ -44,23 +44,24 @@ impl Float for F16 {
 /// # Safety
 /// As `Table::matmul`; AVX2, FMA, F16C.
 pub(super) unsafe fn products<T: Float>(job: &Job<'_>) {
+    let lead = Lead::of(job);
     // SAFETY: passed on; rows and columns exist.
     unsafe {
         for_columns!(first..job.acts.cols, N in [3, 1], {
-            for_columns!(row..job.rows, R in [2, 1], tile::<T, R, N>(job, row, first));
+            for_columns!(row..job.rows, R in [2, 1], tile::<T, R, N>(job, lead, row, first));
         });
     }
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn tile<T: Float, const R: usize, const N: usize>(job: &Job<'_>, row: usize, first: usize) {
+unsafe fn tile<T: Float, const R: usize, const N: usize>(job: &Job<'_>, lead: Lead, row: usize, first: usize) {
     // SAFETY: rows and columns exist; columns are padded to 16 floats, and of the weights only those inside are read.
     unsafe {
         let w: [*const u8; R] = std::array::from_fn(|r| job.weights.as_ptr().add((row + r) * job.row_bytes));
         let a: [*const f32; N] = std::array::from_fn(|c| job.acts.data.as_ptr().add((first + c) * job.acts.stride).cast());
         let mut acc = [[[_mm256_setzero_ps(); 2]; N]; R];
         let whole = job.k / 16;
-        let ahead = Ahead::of(job, row, R);
+        let ahead = Ahead::of(job, lead, row, R);
         for i in 0..whole {
             // Once per line, by the columns that come first.
             if first == 0 && (i * 16 * T::BYTES).is_multiple_of(64) {

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::super::super::generic::grouped::{Grouped, Iq1M, Iq1S, Iq2S, Iq2Xs, Iq2Xxs, Iq3S, Iq3Xxs, Tq10, Tq20, bytes_of};
+use super::super::super::generic::grouped::{Grouped, bytes_of};
 use super::supers::Super;
 
 /// OFFSET + q of the 32 elements `i`.
@@ -40,40 +40,34 @@ const fn adds<T: Grouped>() -> usize {
     }
 }
 
-macro_rules! grouped {
-    ($($ty:ident)*) => {
-        $(impl Super for $ty {
-            const BYTES: usize = <$ty as Grouped>::BYTES;
-            const OFFSET: i32 = <$ty as Grouped>::OFFSET as i32;
-            const PER_32: bool = <$ty as Grouped>::PER_32;
-            const MINS: bool = false;
-            const ADDS: usize = adds::<$ty>();
-            const FACTOR: f32 = <$ty as Grouped>::FACTOR;
-            #[inline(always)]
-            unsafe fn head(block: *const u8) -> u32 {
-                // SAFETY: passed on.
-                unsafe { <$ty as Grouped>::head(bytes_of::<$ty>(block)).into() }
-            }
-            #[inline(always)]
-            unsafe fn scales(block: *const u8) -> __m256i {
-                // SAFETY: passed on; 16 bytes of an array.
-                unsafe {
-                    let scales = <$ty as Grouped>::scales(bytes_of::<$ty>(block));
-                    _mm256_cvtepi8_epi16(_mm_loadu_si128(scales.as_ptr().cast()))
-                }
-            }
-            #[inline(always)]
-            unsafe fn mins(_block: *const u8) -> __m256i {
-                // SAFETY: no memory.
-                unsafe { _mm256_setzero_si256() }
-            }
-            #[inline(always)]
-            unsafe fn quants<const I: usize>(block: *const u8) -> __m256i {
-                // SAFETY: passed on.
-                unsafe { quants::<$ty>(block, I) }
-            }
-        })*
-    };
+impl<T: Grouped> Super for T {
+    const BYTES: usize = <T as Grouped>::BYTES;
+    const OFFSET: i32 = <T as Grouped>::OFFSET as i32;
+    const PER_32: bool = <T as Grouped>::PER_32;
+    const MINS: bool = false;
+    const ADDS: usize = adds::<T>();
+    const FACTOR: f32 = <T as Grouped>::FACTOR;
+    #[inline(always)]
+    unsafe fn head(block: *const u8) -> u32 {
+        // SAFETY: passed on.
+        unsafe { <T as Grouped>::head(bytes_of::<T>(block)).into() }
+    }
+    #[inline(always)]
+    unsafe fn scales(block: *const u8) -> __m256i {
+        // SAFETY: passed on; 16 bytes of an array.
+        unsafe {
+            let scales = <T as Grouped>::scales(bytes_of::<T>(block));
+            _mm256_cvtepi8_epi16(_mm_loadu_si128(scales.as_ptr().cast()))
+        }
+    }
+    #[inline(always)]
+    unsafe fn mins(_block: *const u8) -> __m256i {
+        // SAFETY: no memory.
+        unsafe { _mm256_setzero_si256() }
+    }
+    #[inline(always)]
+    unsafe fn quants<const I: usize>(block: *const u8) -> __m256i {
+        // SAFETY: passed on.
+        unsafe { quants::<T>(block, I) }
+    }
 }
-
-grouped!(Iq1S Iq1M Iq2Xxs Iq2Xs Iq2S Iq3Xxs Iq3S Tq10 Tq20);

@@ -6,7 +6,7 @@
 use std::arch::x86_64::*;
 
 use super::super::super::table::Job;
-use super::super::ahead::Ahead;
+use super::super::ahead::{Ahead, Lead};
 use super::blocks::Block;
 use super::lanes;
 use super::supers::{Super, spread};
@@ -30,6 +30,7 @@ pub(super) unsafe fn super_blocks<T: Super, const N: usize>(job: &Job<'_>, first
     assert!(scratch.len() >= super_blocks_scratch(blocks));
     let layout = job.acts.kind.layout(job.k);
     let sums = scratch.as_mut_ptr();
+    let lead = Lead::of(job);
     // SAFETY: the scratch holds the three arrays; the columns hold the parts of their layout; rows and outputs exist.
     unsafe {
         let mins = sums.add(N * blocks * 256);
@@ -37,7 +38,7 @@ pub(super) unsafe fn super_blocks<T: Super, const N: usize>(job: &Job<'_>, first
         let columns: [*const u8; N] = std::array::from_fn(|c| job.acts.data.as_ptr().add((first + c) * job.acts.stride));
         for start in (0..job.rows).step_by(8) {
             let rows = (job.rows - start).min(8);
-            let ahead = Ahead::of(job, start, 8);
+            let ahead = Ahead::of(job, lead, start, 8);
             let mut block = job.weights.as_ptr().add(start * job.row_bytes);
             for r in 0..rows {
                 for b in 0..blocks {
@@ -116,7 +117,7 @@ unsafe fn products<T: Super, const N: usize, const I: usize>(acc: &mut [__m256i;
         for c in 0..N {
             let a = _mm256_loadu_si256(q[c].add(I * 32).cast());
             // Two products of at most 127 · 127 fit 16 bits.
-            acc[c] = _mm256_add_epi32(acc[c], _mm256_madd_epi16(signed_pairs::<T>(w, a), s));
+            acc[c] = _mm256_add_epi32(acc[c], _mm256_madd_epi16(pairs(w, a, T::SIGNED), s));
         }
     }
 }
@@ -137,13 +138,14 @@ pub(super) unsafe fn blocks<T: Block, const N: usize>(job: &Job<'_>, first: usiz
     let layout = job.acts.kind.layout(job.k);
     let groups = blocks.div_ceil(8);
     let sums = scratch.as_mut_ptr();
+    let lead = Lead::of(job);
     // SAFETY: the scratch holds the two arrays; the columns hold the parts of their layout; rows and outputs exist.
     unsafe {
         let heads = sums.add(N * groups * 256);
         let columns: [*const u8; N] = std::array::from_fn(|c| job.acts.data.as_ptr().add((first + c) * job.acts.stride));
         for start in (0..job.rows).step_by(8) {
             let rows = (job.rows - start).min(8);
-            let ahead = Ahead::of(job, start, 8);
+            let ahead = Ahead::of(job, lead, start, 8);
             let mut block = job.weights.as_ptr().add(start * job.row_bytes);
             for r in 0..rows {
                 for g in 0..groups {
@@ -165,7 +167,7 @@ pub(super) unsafe fn blocks<T: Block, const N: usize>(job: &Job<'_>, first: usiz
                         for j in 0..8 {
                             if left == 8 || j < left {
                                 let a = _mm256_loadu_si256(q.add(j * 32).cast());
-                                products[j] = _mm256_madd_epi16(pairs::<T>(w[j], a), _mm256_set1_epi16(1));
+                                products[j] = _mm256_madd_epi16(pairs(w[j], a, T::SIGNED), _mm256_set1_epi16(1));
                             }
                         }
                         _mm256_store_si256(sums.add(((c * groups + g) * 8 + r) * 32).cast(), lanes::sum_8(products));
@@ -207,16 +209,9 @@ pub(super) unsafe fn blocks<T: Block, const N: usize>(job: &Job<'_>, first: usiz
     }
 }
 
-/// Sums of two products as i16: at most 2 · 128 · 127.
+/// Sums of two products as i16, at most 2 · 128 · 127; where `signed`, of quants with their sign.
 #[inline(always)]
-pub(super) unsafe fn pairs<T: Block>(w: __m256i, a: __m256i) -> __m256i {
+pub(super) unsafe fn pairs(w: __m256i, a: __m256i, signed: bool) -> __m256i {
     // SAFETY: register arithmetic.
-    unsafe { if T::SIGNED { _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w)) } else { _mm256_maddubs_epi16(w, a) } }
-}
-
-/// As [`pairs`].
-#[inline(always)]
-pub(super) unsafe fn signed_pairs<T: Super>(w: __m256i, a: __m256i) -> __m256i {
-    // SAFETY: register arithmetic.
-    unsafe { if T::SIGNED { _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w)) } else { _mm256_maddubs_epi16(w, a) } }
+    unsafe { if signed { _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w)) } else { _mm256_maddubs_epi16(w, a) } }
 }

@@ -8,7 +8,7 @@ use super::super::super::table::Job;
 use super::super::for_columns;
 use super::blocks::Block;
 use super::lanes;
-use super::rows::{pairs, signed_pairs};
+use super::rows::pairs;
 use super::supers::Super;
 
 #[repr(C, align(32))]
@@ -133,7 +133,7 @@ unsafe fn super_tile<T: Super, const N: usize>(job: &Job<'_>, records: *const u8
                         let w = _mm256_load_si256(record.add(at * 32).cast());
                         for c in 0..N {
                             let a = _mm256_set1_epi32(columns[c].add(b * 256 + at * 4).cast::<i32>().read());
-                            short[c] = _mm256_add_epi16(short[c], signed_pairs::<T>(w, a));
+                            short[c] = _mm256_add_epi16(short[c], pairs(w, a, T::SIGNED));
                         }
                     }
                     for c in 0..N {
@@ -229,7 +229,7 @@ unsafe fn block_tile<T: Block, const N: usize>(job: &Job<'_>, records: *const u8
                     let w = _mm256_load_si256(record.add(at * 32).cast());
                     for c in 0..N {
                         let a = _mm256_set1_epi32(columns[c].add(b * 32 + at * 4).cast::<i32>().read());
-                        short[c] = _mm256_add_epi16(short[c], pairs::<T>(w, a));
+                        short[c] = _mm256_add_epi16(short[c], pairs(w, a, T::SIGNED));
                     }
                 }
                 for c in 0..N {

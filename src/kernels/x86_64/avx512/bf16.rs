@@ -6,7 +6,7 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::super::super::table::Job;
-use super::super::ahead::Ahead;
+use super::super::ahead::{Ahead, Lead};
 use super::super::for_columns;
 use super::float;
 
@@ -90,34 +90,35 @@ impl Dot for Halves {
 /// # Safety
 /// As `Table::matmul`; AVX-512 F, BW, DQ, VL.
 pub(super) unsafe fn products<const INSTRUCTION: bool>(job: &Job<'_>) {
+    let lead = Lead::of(job);
     // SAFETY: passed on; rows and columns exist.
     unsafe {
         if job.acts.cols <= 4 {
             // Few rows side by side: each is a stream of its own from memory.
             for_columns!(row..job.rows, R in [1], {
-                for_columns!(first..job.acts.cols, N in [4, 2, 1], either::<INSTRUCTION, R, N>(job, row, first));
+                for_columns!(first..job.acts.cols, N in [4, 2, 1], either::<INSTRUCTION, R, N>(job, lead, row, first));
             });
         } else if INSTRUCTION {
             for_columns!(first..job.acts.cols, N in [6, 4, 2, 1], {
-                for_columns!(row..job.rows, R in [4, 2, 1], tile::<Instruction, R, N>(job, row, first));
+                for_columns!(row..job.rows, R in [4, 2, 1], tile::<Instruction, R, N>(job, lead, row, first));
             });
         } else {
             for_columns!(first..job.acts.cols, N in [6, 4, 2, 1], {
-                for_columns!(row..job.rows, R in [2, 1], tile::<Halves, R, N>(job, row, first));
+                for_columns!(row..job.rows, R in [2, 1], tile::<Halves, R, N>(job, lead, row, first));
             });
         }
     }
 }
 
-unsafe fn either<const INSTRUCTION: bool, const R: usize, const N: usize>(job: &Job<'_>, row: usize, first: usize) {
+unsafe fn either<const INSTRUCTION: bool, const R: usize, const N: usize>(job: &Job<'_>, lead: Lead, row: usize, first: usize) {
     // SAFETY: passed on.
-    unsafe { if INSTRUCTION { tile::<Instruction, R, N>(job, row, first) } else { tile::<Halves, R, N>(job, row, first) } }
+    unsafe { if INSTRUCTION { tile::<Instruction, R, N>(job, lead, row, first) } else { tile::<Halves, R, N>(job, lead, row, first) } }
 }
 
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn tile<D: Dot, const R: usize, const N: usize>(job: &Job<'_>, row: usize, first: usize) {
+unsafe fn tile<D: Dot, const R: usize, const N: usize>(job: &Job<'_>, lead: Lead, row: usize, first: usize) {
     let layout = job.acts.kind.layout(job.k);
-    let ahead = Ahead::of(job, row, R);
+    let ahead = Ahead::of(job, lead, row, R);
     // SAFETY: rows and columns exist; columns are padded to 64 bytes, and of the weights only those inside are read.
     unsafe {
         let (mut w, mut a) = ([std::ptr::null::<u8>(); R], [std::ptr::null::<u8>(); N]);

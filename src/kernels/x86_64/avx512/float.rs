@@ -5,7 +5,7 @@
 use std::arch::x86_64::*;
 
 use super::super::super::table::Job;
-use super::super::ahead::Ahead;
+use super::super::ahead::{Ahead, Lead};
 use super::super::for_columns;
 use super::lanes;
 
@@ -45,30 +45,31 @@ impl Float for F16 {
 /// # Safety
 /// As `Table::matmul`; AVX-512 F, BW, DQ, VL.
 pub(super) unsafe fn products<T: Float>(job: &Job<'_>) {
+    let lead = Lead::of(job);
     // SAFETY: passed on; rows and columns exist.
     unsafe {
         if job.acts.cols <= 4 {
             // Few rows side by side: each is a stream of its own from memory.
             for_columns!(row..job.rows, R in [1], {
-                for_columns!(first..job.acts.cols, N in [4, 2, 1], tile::<T, R, N>(job, row, first));
+                for_columns!(first..job.acts.cols, N in [4, 2, 1], tile::<T, R, N>(job, lead, row, first));
             });
         } else {
             for_columns!(first..job.acts.cols, N in [6, 4, 2, 1], {
-                for_columns!(row..job.rows, R in [4, 2, 1], tile::<T, R, N>(job, row, first));
+                for_columns!(row..job.rows, R in [4, 2, 1], tile::<T, R, N>(job, lead, row, first));
             });
         }
     }
 }
 
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn tile<T: Float, const R: usize, const N: usize>(job: &Job<'_>, row: usize, first: usize) {
+unsafe fn tile<T: Float, const R: usize, const N: usize>(job: &Job<'_>, lead: Lead, row: usize, first: usize) {
     // SAFETY: rows and columns exist; columns are padded to 16 floats, and of the weights only those inside are read.
     unsafe {
         let w: [*const u8; R] = std::array::from_fn(|r| job.weights.as_ptr().add((row + r) * job.row_bytes));
         let a: [*const f32; N] = std::array::from_fn(|c| job.acts.data.as_ptr().add((first + c) * job.acts.stride).cast());
         let mut acc = [[_mm512_setzero_ps(); N]; R];
         let whole = job.k / 16;
-        let ahead = Ahead::of(job, row, R);
+        let ahead = Ahead::of(job, lead, row, R);
         for i in 0..whole {
             // Once per line, by the columns that come first.
             if first == 0 && (i * 16 * T::BYTES).is_multiple_of(64) {

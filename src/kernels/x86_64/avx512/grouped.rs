@@ -2,11 +2,12 @@
 
 use std::arch::x86_64::*;
 
-use super::super::super::generic::grouped::{Grouped, Iq1M, Iq1S, Iq2S, Iq2Xs, Iq2Xxs, Iq3S, Iq3Xxs, Tq10, Tq20, bytes_of};
+use super::super::super::generic::grouped::{Grouped, Tq10, Tq20, bytes_of};
 use super::lookup::InRegisters;
 use super::supers::{Super, two_bits};
 
 impl InRegisters for Tq10 {
+    const PLANES: usize = 1;
     #[inline(always)]
     unsafe fn scales(_block: *const u8) -> __m256i {
         // SAFETY: register arithmetic.
@@ -67,6 +68,7 @@ unsafe fn digits_of_16<const A: usize, const B: usize>(v: __m128i) -> __m256i {
 }
 
 impl InRegisters for Tq20 {
+    const PLANES: usize = 1;
     #[inline(always)]
     unsafe fn scales(_block: *const u8) -> __m256i {
         // SAFETY: register arithmetic.
@@ -79,49 +81,33 @@ impl InRegisters for Tq20 {
     }
 }
 
-macro_rules! grouped {
-    ($($ty:ident: $planes:literal;)*) => {
-        $(impl Super for $ty {
-            const BYTES: usize = <$ty as Grouped>::BYTES;
-            const OFFSET: i32 = <$ty as Grouped>::OFFSET as i32;
-            const PER_32: bool = <$ty as Grouped>::PER_32;
-            const MINS: bool = false;
-            const PLANES: usize = $planes;
-            const NEGATE: bool = false;
-            const BIAS: i32 = 64;
-            const FACTOR: f32 = <$ty as Grouped>::FACTOR;
-            #[inline(always)]
-            unsafe fn head(block: *const u8) -> u32 {
-                // SAFETY: passed on.
-                unsafe { <$ty as Grouped>::head(bytes_of::<$ty>(block)).into() }
-            }
-            #[inline(always)]
-            unsafe fn scales(block: *const u8) -> __m256i {
-                // SAFETY: passed on.
-                unsafe { <$ty as InRegisters>::scales(block) }
-            }
-            #[inline(always)]
-            unsafe fn mins(_block: *const u8) -> __m256i {
-                // SAFETY: no memory.
-                unsafe { _mm256_setzero_si256() }
-            }
-            #[inline(always)]
-            unsafe fn quants<const I: usize>(block: *const u8) -> __m512i {
-                // SAFETY: passed on.
-                unsafe { <$ty as InRegisters>::quants::<I>(block) }
-            }
-        })*
-    };
-}
-
-grouped! {
-    Iq1S: 2;
-    Iq1M: 2;
-    Iq2Xxs: 2;
-    Iq2Xs: 2;
-    Iq2S: 2;
-    Iq3Xxs: 2;
-    Iq3S: 2;
-    Tq10: 1;
-    Tq20: 1;
+impl<T: InRegisters> Super for T {
+    const BYTES: usize = <T as Grouped>::BYTES;
+    const OFFSET: i32 = <T as Grouped>::OFFSET as i32;
+    const PER_32: bool = <T as Grouped>::PER_32;
+    const MINS: bool = false;
+    const PLANES: usize = <T as InRegisters>::PLANES;
+    const NEGATE: bool = false;
+    const BIAS: i32 = 64;
+    const FACTOR: f32 = <T as Grouped>::FACTOR;
+    #[inline(always)]
+    unsafe fn head(block: *const u8) -> u32 {
+        // SAFETY: passed on.
+        unsafe { <T as Grouped>::head(bytes_of::<T>(block)).into() }
+    }
+    #[inline(always)]
+    unsafe fn scales(block: *const u8) -> __m256i {
+        // SAFETY: passed on.
+        unsafe { <T as InRegisters>::scales(block) }
+    }
+    #[inline(always)]
+    unsafe fn mins(_block: *const u8) -> __m256i {
+        // SAFETY: no memory.
+        unsafe { _mm256_setzero_si256() }
+    }
+    #[inline(always)]
+    unsafe fn quants<const I: usize>(block: *const u8) -> __m512i {
+        // SAFETY: passed on.
+        unsafe { <T as InRegisters>::quants::<I>(block) }
+    }
 }

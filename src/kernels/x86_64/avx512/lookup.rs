@@ -9,7 +9,7 @@ use std::arch::x86_64::*;
 
 use super::super::super::generic::grouped::{Grouped, Iq1M, Iq1S, Iq2S, Iq2Xs, Iq2Xxs, Iq3S, Iq3Xxs};
 use super::tables::looked_up;
-use crate::quant::codebooks;
+use crate::quant::{codebooks, grid};
 
 #[repr(C, align(64))]
 struct Codes<const N: usize>([u16; N]);
@@ -39,9 +39,9 @@ const fn both_signs<const N: usize>(offset: u8, values: [u8; N]) -> Signed {
     signed
 }
 
-static TWO_BITS: Signed = both_signs(Iq2Xs::OFFSET, [8, 25, 43]);
-static IQ3_XXS_VALUES: Signed = both_signs(Iq3Xxs::OFFSET, [4, 12, 20, 28, 36, 44, 52, 62]);
-static IQ3_S_VALUES: Signed = both_signs(Iq3S::OFFSET, [1, 3, 5, 7, 9, 11, 13, 15]);
+static TWO_BITS: Signed = both_signs(Iq2Xs::OFFSET, grid::TWO_BITS);
+static IQ3_XXS_VALUES: Signed = both_signs(Iq3Xxs::OFFSET, grid::IQ3_XXS_VALUES);
+static IQ3_S_VALUES: Signed = both_signs(Iq3S::OFFSET, grid::IQ3_S_VALUES);
 /// −1, 0 and 1 as eighths, an eighth up and down, 16 above.
 static ONE_BIT: Signed =
     Signed { plus: [9, 17, 25, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], minus: [7, 15, 23, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0] };
@@ -238,6 +238,8 @@ unsafe fn scales_of_nibbles(bytes: u64) -> __m256i {
 /// # Safety
 /// For both functions: the super-block is readable; AVX-512 F, BW, DQ, VL.
 pub(super) trait InRegisters: Grouped {
+    /// As `Super::PLANES`.
+    const PLANES: usize = 2;
     /// As `Super::scales`.
     unsafe fn scales(block: *const u8) -> __m256i;
     /// As `Super::quants`.

@@ -1,5 +1,5 @@
-//! Products with few columns: the rows are read as they lie, one after the other, each byte once. With VNNI `abreast` is mostly
-//! faster, and has the kernels here only for what it leaves.
+//! Products with few columns: the rows are read as they lie, one after the other, each byte once. With VNNI the types that
+//! `abreast` has are mostly faster there, and it has the kernels here only for what it leaves.
 //!
 //! For 16 rows at a time, a first pass leaves integer sums of each block and its scales in scratch; a second one puts the
 //! sums of 16 rows side by side and runs the chains of multiply-adds, one lane per row. So no block costs a sum across
@@ -8,7 +8,7 @@
 use std::arch::x86_64::*;
 
 use super::super::super::table::Job;
-use super::super::ahead::Ahead;
+use super::super::ahead::{Ahead, Lead};
 use super::blocks::Block;
 use super::lanes;
 use super::supers::{Super, Super32, spread};
@@ -31,6 +31,7 @@ pub(super) unsafe fn super_blocks<T: Super, const N: usize, const VNNI: bool>(jo
     assert!(scratch.len() >= super_blocks_scratch(blocks));
     let layout = job.acts.kind.layout(job.k);
     let sums = scratch.as_mut_ptr();
+    let lead = Lead::of(job);
     // SAFETY: the scratch holds the three arrays; the columns hold the parts of their layout; rows and outputs exist.
     unsafe {
         let mins = sums.add(N * blocks * 1024);
@@ -38,7 +39,7 @@ pub(super) unsafe fn super_blocks<T: Super, const N: usize, const VNNI: bool>(jo
         let columns: [*const u8; N] = std::array::from_fn(|c| job.acts.data.as_ptr().add((first + c) * job.acts.stride));
         for start in (0..job.rows).step_by(16) {
             let rows = (job.rows - start).min(16);
-            let ahead = Ahead::of(job, start, 16);
+            let ahead = Ahead::of(job, lead, start, 16);
             let mut block = job.weights.as_ptr().add(start * job.row_bytes);
             for r in 0..rows {
                 for b in 0..blocks {
@@ -130,6 +131,7 @@ pub(super) unsafe fn super_blocks_32<T: Super32, const N: usize, const VNNI: boo
     assert!(scratch.len() >= super_blocks_scratch(blocks));
     let layout = job.acts.kind.layout(job.k);
     let sums = scratch.as_mut_ptr();
+    let lead = Lead::of(job);
     // SAFETY: the scratch holds the arrays; the columns hold the parts of their layout; rows and outputs exist.
     unsafe {
         let mins = sums.add(N * blocks * 512);
@@ -142,7 +144,7 @@ pub(super) unsafe fn super_blocks_32<T: Super32, const N: usize, const VNNI: boo
         let columns: [*const u8; N] = std::array::from_fn(|c| job.acts.data.as_ptr().add((first + c) * job.acts.stride));
         for start in (0..job.rows).step_by(16) {
             let rows = (job.rows - start).min(16);
-            let ahead = Ahead::of(job, start, 16);
+            let ahead = Ahead::of(job, lead, start, 16);
             let mut row = job.weights.as_ptr().add(start * job.row_bytes);
             for r in 0..rows {
                 // The scales of the whole row first: a load that repeats a part of what was just stored has to wait.
@@ -246,13 +248,14 @@ pub(super) unsafe fn blocks<T: Block, const N: usize, const VNNI: bool>(job: &Jo
     let (whole, left) = (blocks / 16, blocks % 16);
     let groups = blocks.div_ceil(16);
     let sums = scratch.as_mut_ptr();
+    let lead = Lead::of(job);
     // SAFETY: the scratch holds the two arrays; the columns hold the parts of their layout; rows and outputs exist.
     unsafe {
         let heads = sums.add(N * groups * 1024);
         let columns: [*const u8; N] = std::array::from_fn(|c| job.acts.data.as_ptr().add((first + c) * job.acts.stride));
         for start in (0..job.rows).step_by(16) {
             let rows = (job.rows - start).min(16);
-            let ahead = Ahead::of(job, start, 16);
+            let ahead = Ahead::of(job, lead, start, 16);
             let mut block = job.weights.as_ptr().add(start * job.row_bytes);
             for r in 0..rows {
                 // Column c of group g: `c * groups * 1024` further on.

@@ -36,17 +36,12 @@ impl Block for Mxfp4 {
     const BYTES: usize = 17;
     const SHIFT: u32 = 3;
     const MIN: bool = false;
-    /// The exponent, and above it the first quants: so the heads of 16 rows are collected as those of the other types are.
-    #[inline(always)]
-    unsafe fn head(block: *const u8) -> u32 {
-        // SAFETY: inside the block.
-        unsafe { block.cast::<u16>().read_unaligned().into() }
-    }
     #[inline(always)]
     unsafe fn pair(a: *const u8, b: *const u8) -> __m512i {
         // SAFETY: inside the blocks.
         unsafe { looked_up(&DOUBLED_16, nibbles(a.add(1), b.add(1))) }
     }
+    /// The heads are the exponent and, above it, the first quants.
     #[inline(always)]
     unsafe fn scales(heads: __m512i) -> __m512 {
         // SAFETY: register arithmetic.

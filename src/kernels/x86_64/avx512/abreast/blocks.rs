@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::super::super::super::table::Job;
-use super::super::super::ahead::Ahead;
+use super::super::super::ahead::{Ahead, Lead};
 use super::super::blocks::{Block, Q40, Q41, Q50, Q51, Q80};
 use super::super::lanes;
 use super::{ROWS, Ring, Rows, columns, nibbles, store};
@@ -29,11 +29,12 @@ pub(in super::super) trait AbreastBlock: Block {
 pub(super) unsafe fn products<T: AbreastBlock, const N: usize>(job: &Job<'_>, first: usize) {
     let blocks = job.k / 32;
     let layout = job.acts.kind.layout(job.k);
+    let lead = Lead::of(job);
     // SAFETY: the columns hold the parts of their layout; rows and outputs exist.
     unsafe {
         let columns = columns::<N>(job, first);
         for start in (0..job.rows).step_by(ROWS) {
-            let ahead = Ahead::of(job, start, ROWS);
+            let ahead = Ahead::of(job, lead, start, ROWS);
             let mut pace = job.weights.as_ptr().add(start * job.row_bytes);
             let mut rows = Rows::new(pace, job.row_bytes);
             let (mut heads, mut fifths) = (Ring::new(), Ring::new());

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::super::super::super::activation::Layout;
 use super::super::super::super::table::Job;
-use super::super::super::ahead::Ahead;
+use super::super::super::ahead::{Ahead, Lead};
 use super::super::lanes;
 use super::super::supers::{Q2K, Q3K, Q4K, Q5K, Q6K, Super};
 use super::{ROWS, Ring, Rows, columns, nibbles, store};
@@ -42,13 +42,14 @@ struct Scales([[i32; ROWS]; 16]);
 pub(super) unsafe fn products<T: AbreastSuper, const N: usize>(job: &Job<'_>, first: usize) {
     let blocks = job.k / 256;
     let layout = job.acts.kind.layout(job.k);
+    let lead = Lead::of(job);
     let subs = 4 * T::SUBS;
     let mut scales = Scales([[0; ROWS]; 16]);
     // SAFETY: the columns hold the parts of their layout; rows and outputs exist.
     unsafe {
         let columns = columns::<N>(job, first);
         for start in (0..job.rows).step_by(ROWS) {
-            let ahead = Ahead::of(job, start, ROWS);
+            let ahead = Ahead::of(job, lead, start, ROWS);
             let mut pace = job.weights.as_ptr().add(start * job.row_bytes);
             let mut rows = Rows::new(pace, job.row_bytes);
             let mut heads = Ring::new();
