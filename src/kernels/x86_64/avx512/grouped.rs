@@ -89,6 +89,7 @@ impl<T: InRegisters> Super for T {
     const PLANES: usize = <T as InRegisters>::PLANES;
     const NEGATE: bool = false;
     const BIAS: i32 = 64;
+    const LOOKED_UP: bool = true;
     const FACTOR: f32 = <T as Grouped>::FACTOR;
     #[inline(always)]
     unsafe fn head(block: *const u8) -> u32 {

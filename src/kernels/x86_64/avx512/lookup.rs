@@ -3,7 +3,7 @@
 //!
 //! A packed codebook is 0.5 to 4 KiB; two registers have 64 entries, and one instruction takes 32 of them by index. The result is what
 //! `generic::grouped` gives: OFFSET + q, 64 elements at a time. The four parts of a super-block share all of the work before the last
-//! steps; the compiler sees that, because everything is inlined.
+//! steps; the compiler sees that where they are taken together, because everything is inlined.
 
 use std::arch::x86_64::*;
 

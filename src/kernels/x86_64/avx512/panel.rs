@@ -78,10 +78,14 @@ pub(in crate::kernels::x86_64) unsafe fn build_scaled<T: Super>(rows: &[*const u
     let record = scaled_record::<T>();
     // SAFETY: the blocks are readable, and all stores are inside the record.
     unsafe {
-        quants::<T, 0>(rows, to);
-        quants::<T, 1>(rows, to);
-        quants::<T, 2>(rows, to);
-        quants::<T, 3>(rows, to);
+        if T::LOOKED_UP {
+            quarters::<T>(rows, to);
+        } else {
+            quants::<T, 0>(rows, to);
+            quants::<T, 1>(rows, to);
+            quants::<T, 2>(rows, to);
+            quants::<T, 3>(rows, to);
+        }
         let mut scales = Aligned([[0u32; 16]; 16]);
         for r in 0..16 {
             _mm512_store_si512(scales.0[r].as_mut_ptr().cast(), _mm512_cvtepi16_epi32(T::scales(rows[r])));
@@ -95,6 +99,25 @@ pub(in crate::kernels::x86_64) unsafe fn build_scaled<T: Super>(rows: &[*const u
             _mm512_store_si512(to.add(record.subs + j * 64).cast(), by_sub[j]);
         }
         heads::<T>(rows, &record, false, to);
+    }
+}
+
+/// All quarters of each row before anything is stored, so that they share what is looked up: with 64 columns IQ1_S reached 283 GOPS
+/// instead of 205. Types without codebooks lose some percent by it.
+#[inline(always)]
+unsafe fn quarters<T: Super>(rows: &[*const u8; 16], to: *mut u8) {
+    let mut by_row = Aligned([[[0u8; 64]; 16]; 4]);
+    // SAFETY: the caller's promise; the stores are inside the record.
+    unsafe {
+        for r in 0..16 {
+            let q = [T::quants::<0>(rows[r]), T::quants::<1>(rows[r]), T::quants::<2>(rows[r]), T::quants::<3>(rows[r])];
+            for i in 0..4 {
+                _mm512_store_si512(by_row.0[i][r].as_mut_ptr().cast(), q[i]);
+            }
+        }
+        for i in 0..4 {
+            lanes::transpose_memory(by_row.0[i].as_ptr().cast(), to.add(i * 1024));
+        }
     }
 }
 

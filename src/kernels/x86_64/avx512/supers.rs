@@ -25,6 +25,8 @@ pub(in crate::kernels::x86_64) trait Super {
     const NEGATE: bool;
     /// What makes the last plane unsigned when it is added: 0, 64 or 128.
     const BIAS: i32;
+    /// Whether the four parts of the quants share the looking up.
+    const LOOKED_UP: bool = false;
     /// By what d is multiplied, a power of two.
     const FACTOR: f32 = 1.0;
     /// d, and in the upper half dmin: two f16.
