@@ -15,6 +15,7 @@ const SECTIONS: &[&str] = &[
     "host",
     "model",
     "job",
+    "model_origin",
     "metadata",
     "tensors",
     "tokenizer",

@@ -24,6 +24,7 @@ pub mod job;
 pub mod metadata;
 pub mod metrics;
 pub mod model;
+pub mod model_origin;
 #[cfg(unix)]
 mod own_thread;
 pub mod runtime;

@@ -182,7 +182,9 @@ pub unsafe extern "C" fn loquat_model_options_set(
     }
 }
 
-/// Loads a model file (GGUF). `path` is UTF-8 on every system. `options` may be NULL for the defaults; they are not kept. Blocks until
+/// Loads a model: a GGUF file (or any of those of a model in several files, NAME-00001-of-00003.gguf, beside each other), an APR file (version 2), a
+/// folder as Hugging Face's libraries write it (config.json, safetensors, tokenizer.json), or a safetensors file in such a folder. `path` is UTF-8
+/// on every system. `options` may be NULL for the defaults; they are not kept. Blocks until
 /// the model is there; loquat_model_load_start does the same in slices.
 ///
 /// LOQUAT_IO, LOQUAT_INVALID_FILE, LOQUAT_UNSUPPORTED (an architecture, tensor type or tokenizer that this version lacks; the message names

@@ -23,11 +23,11 @@ pub struct loquat_tensor {
     pub tensor_type: u32,
     /// The number of dimensions, 1 to 4.
     pub dimensions: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Which of the model's files it lies in, counted from 0.
+    pub file: u32,
     /// The dimensions, the contiguous one first: a matrix of r rows and c columns is c, r. 1 past the last dimension.
     pub size: [u64; 4],
-    /// Offset of the first byte from the start of the file.
+    /// Offset of the first byte from the start of that file.
     pub offset: u64,
     /// Number of bytes.
     pub bytes: u64,
@@ -81,7 +81,7 @@ pub unsafe extern "C" fn loquat_model_get_tensor(
                 struct_size: 0,
                 tensor_type: tensor.ty.ggml_id(),
                 dimensions: tensor.dims.len() as u32,
-                reserved: 0,
+                file: tensor.file,
                 size,
                 offset: tensor.offset,
                 bytes: tensor.data.len() as u64,

@@ -2,7 +2,7 @@
 //!
 //! [`ModelFile`] is what the floors above see: typed metadata ([`Metadata`]), named, shaped views of bytes ([`TensorInfo`]) and the
 //! vocabulary, in the words of GGUF whichever container they came in. [`Files`] brings the bytes into reach without copying them where it
-//! can; `gguf` reads the container.
+//! can; `gguf`, `apr` and `hub` (a folder with `safetensors` files) read the containers.
 //!
 //! A file is hostile until proven otherwise. Every count, length and offset is checked against the length of the file before it is
 //! believed or allocated for, and an error names the file, the key or tensor, and the byte. What the tensors *mean* is not known
@@ -10,18 +10,24 @@
 
 #![deny(unsafe_code)]
 
+mod apr;
 mod cursor;
+mod entries;
 mod files;
 mod gguf;
+mod hub;
+mod json;
 mod metadata;
 mod model_file;
+mod safetensors;
 mod source;
+mod split;
 mod tensor;
 mod value;
 
 pub use files::{Files, Origin};
 pub use metadata::Metadata;
-pub use model_file::{Container, ModelFile, RotaryRows, TokenizerJson};
-pub use source::{Access, Source};
+pub use model_file::{Container, Conversion, ModelFile, RotaryRows, TokenizerJson};
+pub use source::{Access, ReadAt, Source};
 pub use tensor::TensorInfo;
 pub use value::{Array, StringArray, Value, ValueType};

@@ -10,10 +10,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::files::{Files, Origin, Shape};
-use super::gguf;
 use super::metadata::Metadata;
 use super::source::Access;
 use super::tensor::{TensorInfo, TensorTable};
+use super::{apr, hub, split};
 use crate::base::{MemoryBudget, Pace, Result, SharedBytes, at_once};
 
 /// The container that a model came in.
@@ -88,6 +88,17 @@ pub struct ModelFile {
     len: u64,
 }
 
+/// What becomes of tensors that can't be used as they lie in the file (eight-bit floats).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conversion {
+    /// They are converted into private memory.
+    Done,
+    /// They are blank memory of that size, so that no tensor's data is touched.
+    Blank,
+    /// They are left out.
+    Leave,
+}
+
 /// What the reader of a container has found.
 pub(super) struct Contents {
     pub metadata: Metadata,
@@ -98,7 +109,8 @@ pub(super) struct Contents {
 }
 
 impl ModelFile {
-    /// Opens the model at `path`, mapping its files or reading them into memory: a GGUF file.
+    /// Opens the model at `path`, mapping its files or reading them into memory: a GGUF file (or all those of a model
+    /// in several), an APR file, a Hugging Face folder, or a safetensors file in one.
     ///
     /// Mapped bytes are counted as [`WeightsMapped`](crate::base::MemoryCategory::WeightsMapped), which no limit holds; bytes read as
     /// [`WeightsPrivate`](crate::base::MemoryCategory::WeightsPrivate). Indexes of string arrays count as `Other`.
@@ -110,30 +122,42 @@ impl ModelFile {
     pub fn open(path: &Path, access: Access, budget: &Arc<MemoryBudget>) -> Result<Self> {
         let pace = Pace::unhurried();
         let origin = Origin::Path(path.to_owned());
-        at_once(async { Self::read(Files::open(origin, access, budget, &pace).await?, budget, &pace).await })
+        at_once(async { Self::read(Files::open(origin, access, budget, &pace).await?, Conversion::Done, budget, &pace).await })
     }
 
-    /// Reads a GGUF file that already lies in memory; nothing is copied. `name` stands for the file in error messages.
+    /// Reads a GGUF or APR file that already lies in memory; nothing is copied. `name` stands for the file in error messages.
     ///
     /// # Errors
     /// As [`open`](Self::open), but for `Io`.
     pub fn from_bytes(bytes: SharedBytes, name: impl Into<String>, budget: &Arc<MemoryBudget>) -> Result<Self> {
         let pace = Pace::unhurried();
         let origin = Origin::Bytes(bytes, name.into());
-        at_once(async { Self::read(Files::open(origin, Access::Map, budget, &pace).await?, budget, &pace).await })
+        at_once(async { Self::read(Files::open(origin, Access::Map, budget, &pace).await?, Conversion::Done, budget, &pace).await })
+    }
+
+    /// Reads a Hugging Face folder whose files already lie in memory, by their names. `name` stands for the folder in error messages.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_folder(files: Vec<(String, SharedBytes)>, name: impl Into<String>, budget: &Arc<MemoryBudget>) -> Result<Self> {
+        let pace = Pace::unhurried();
+        let origin = Origin::Folder(files, name.into());
+        at_once(async { Self::read(Files::open(origin, Access::Map, budget, &pace).await?, Conversion::Done, budget, &pace).await })
     }
 
     /// Reads what lies in `files`, in pieces.
     ///
     /// # Errors
     /// As [`open`](Self::open), but for `Io`.
-    pub async fn read(files: Files, budget: &Arc<MemoryBudget>, pace: &Pace) -> Result<Self> {
+    pub async fn read(files: Files, conversion: Conversion, budget: &Arc<MemoryBudget>, pace: &Pace) -> Result<Self> {
         let (len, name) = (files.len(), files.name().to_owned());
         let contents = match files.shape() {
-            Shape::Gguf(source) => {
-                let (bytes, name) = source.into_parts();
-                gguf::read(&bytes, budget, pace).await.map_err(|error| error.at(name))?
+            Shape::Gguf(sources) => split::read(sources, budget, pace).await?,
+            Shape::Apr(source, whole) => {
+                let contents = apr::read(source.bytes(), whole, conversion, budget, pace).await;
+                contents.map_err(|error| error.at(source.name()))?
             }
+            Shape::Folder(folder) => hub::read(*folder, conversion, budget, pace).await?,
         };
         let Contents { metadata, tensors, rotary, tokenizer, container } = contents;
         let by_name = TensorTable::new(&tensors, pace).await.map_err(|error| error.at(&name))?;
@@ -153,6 +177,11 @@ impl ModelFile {
     /// The container that the model came in.
     pub fn container(&self) -> Container {
         self.container
+    }
+
+    /// Takes the `tokenizer.json` out, so that its text goes when who took it has read it.
+    pub fn take_tokenizer(&mut self) -> Option<TokenizerJson> {
+        self.tokenizer.take()
     }
 
     /// Bytes in all files whose tensors these are.

@@ -4,7 +4,6 @@
 //! given back with the last view of them. The meaning of the bytes is not known here.
 
 use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,6 +21,24 @@ pub enum Access {
     Map,
     /// Read into private memory, which counts against the budget. What happens to the file afterwards does not matter.
     Read,
+}
+
+/// Something that can be read at any place.
+pub trait ReadAt: Send + Sync {
+    /// Reads some bytes from `offset` on into `buffer` and returns how many: 0 at the end.
+    ///
+    /// # Errors
+    /// Whatever the system, or the host, says.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize>;
+}
+
+impl ReadAt for File {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        #[cfg(unix)]
+        return std::os::unix::fs::FileExt::read_at(self, buffer, offset);
+        #[cfg(windows)]
+        return std::os::windows::fs::FileExt::seek_read(self, buffer, offset);
+    }
 }
 
 /// The bytes of a model file, and the name under which errors speak of it.
@@ -46,6 +63,14 @@ impl Source {
     /// # Errors
     /// As for [`open`](Self::open).
     pub async fn open_paced(path: &Path, access: Access, budget: &Arc<MemoryBudget>, pace: &Pace) -> Result<Self> {
+        Self::open_within(path, access, u64::MAX, budget, pace).await
+    }
+
+    /// As [`open_paced`](Self::open_paced), for a file of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open), and `InvalidFile` for a longer file.
+    pub(super) async fn open_within(path: &Path, access: Access, limit: u64, budget: &Arc<MemoryBudget>, pace: &Pace) -> Result<Self> {
         let name = path.display().to_string();
         let doing = |verb: &str| format!("{verb} {name}");
         // Looked at before it is opened: opening a pipe would wait for its other end.
@@ -56,19 +81,66 @@ impl Source {
         }
         let file = File::open(path).map_err(|error| Error::io(doing("open"), &error))?;
         let len = file.metadata().map_err(|error| Error::io(doing("stat"), &error))?.len();
+        if len > limit {
+            return Err(Error::invalid_file(format!("{name}: {len} bytes; at most {limit} are read")));
+        }
         let size =
             usize::try_from(len).map_err(|_| Error::out_of_memory(format!("{}: {len} bytes pass the address space", doing("open"))))?;
         let bytes = match access {
             // An empty range can't be mapped.
-            Access::Map if size > 0 => map(&file, size, budget).map_err(|error| Error::io(doing("map"), &error))?,
-            Access::Map | Access::Read => read(file, size, budget, pace).await.map_err(|error| error.at(doing("read")))?,
+            Access::Map if size > 0 => map(&file, 0, size, budget).map_err(|error| Error::io(doing("map"), &error))?,
+            Access::Map | Access::Read => read(&file, 0, size, budget, pace).await.map_err(|error| error.at(doing("read")))?,
         };
+        Ok(Self { bytes, name })
+    }
+
+    /// `len` bytes of `file` from `offset` on.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open); `InvalidArgument` where the file has no such part.
+    pub(super) async fn part(
+        file: File,
+        offset: u64,
+        len: u64,
+        name: String,
+        access: Access,
+        budget: &Arc<MemoryBudget>,
+        pace: &Pace,
+    ) -> Result<Self> {
+        let status = file.metadata().map_err(|error| Error::io(format_args!("stat {name}"), &error))?;
+        if !status.is_file() {
+            return Err(Error::new(crate::base::ErrorKind::Io, format!("{name}: it is not a regular file")));
+        }
+        if offset.checked_add(len).is_none_or(|end| end > status.len()) {
+            let error = format!("{name}: {len} bytes from offset {offset} on, but the file has {} bytes", status.len());
+            return Err(Error::invalid_argument(error));
+        }
+        let size = usize::try_from(len).map_err(|_| Error::out_of_memory(format!("{name}: {len} bytes pass the address space")))?;
+        let bytes = match access {
+            Access::Map if size > 0 => map(&file, offset, size, budget).map_err(|error| Error::io(format_args!("map {name}"), &error))?,
+            Access::Map | Access::Read => read(&file, offset, size, budget, pace).await.map_err(|error| error.at(&name))?,
+        };
+        Ok(Self { bytes, name })
+    }
+
+    /// All `len` bytes that `reader` has, in private memory.
+    ///
+    /// # Errors
+    /// `Io` where it fails or ends early, `OutOfMemory` by the budget.
+    pub(super) async fn read(reader: &dyn ReadAt, len: u64, name: String, budget: &Arc<MemoryBudget>, pace: &Pace) -> Result<Self> {
+        let size = usize::try_from(len).map_err(|_| Error::out_of_memory(format!("{name}: {len} bytes pass the address space")))?;
+        let bytes = read(reader, 0, size, budget, pace).await.map_err(|error| error.at(&name))?;
         Ok(Self { bytes, name })
     }
 
     /// Bytes that lie in memory already, owned by the host or a test. They are not counted in any budget.
     pub fn lent(bytes: SharedBytes, name: impl Into<String>) -> Self {
         Self { bytes, name: name.into() }
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &SharedBytes {
+        &self.bytes
     }
 
     /// The name under which errors speak of it.
@@ -101,10 +173,10 @@ impl AsRef<[u8]> for Mapped {
 }
 
 #[allow(unsafe_code, reason = "mapping a file is the one unsafe operation of this floor")]
-fn map(file: &File, len: usize, budget: &Arc<MemoryBudget>) -> std::io::Result<SharedBytes> {
+fn map(file: &File, offset: u64, len: usize, budget: &Arc<MemoryBudget>) -> std::io::Result<SharedBytes> {
     // SAFETY: the mapping is read-only and private to this owner, and stays at its address until dropped. That nobody changes the
     // file meanwhile is asked of the caller in the documentation of Access::Map; all reads above tolerate any bytes.
-    let map = unsafe { memmap2::MmapOptions::new().len(len).map(file)? };
+    let map = unsafe { memmap2::MmapOptions::new().offset(offset).len(len).map(file)? };
     let reservation = budget.reserve(MemoryCategory::WeightsMapped, len as u64).map_err(std::io::Error::other)?;
     Ok(SharedBytes::new(Arc::new(Mapped { map, _reservation: reservation })))
 }
@@ -118,22 +190,39 @@ impl AsRef<[u8]> for Private {
     }
 }
 
+/// Private memory as shared bytes, in the budget until the last view of them goes.
+pub(super) fn private(memory: Leaving) -> SharedBytes {
+    SharedBytes::new(Arc::new(Private(memory)))
+}
+
 /// Bytes that are read at a time.
 const READ: usize = 1 << 18;
 
-async fn read(mut file: File, len: usize, budget: &Arc<MemoryBudget>, pace: &Pace) -> Result<SharedBytes> {
+async fn read(reader: &dyn ReadAt, start: u64, len: usize, budget: &Arc<MemoryBudget>, pace: &Pace) -> Result<SharedBytes> {
     let mut filling = Filling::new(budget, MemoryCategory::WeightsPrivate, len, pace.remains())?;
     pace.expect(len as u64);
+    let mut offset = start;
     loop {
         let part = filling.next(READ);
         if part.is_empty() {
             break;
         }
-        let bytes = part.len();
-        file.read_exact(part).map_err(|error| Error::io(format_args!("{len} bytes"), &error))?;
+        let (bytes, mut done) = (part.len(), 0);
+        while done < bytes {
+            match reader.read_at(&mut part[done..], offset + done as u64) {
+                Ok(0) => {
+                    let error = format!("{len} bytes from offset {start} on: it ends at {}", offset + done as u64);
+                    return Err(Error::new(crate::base::ErrorKind::Io, error));
+                }
+                Ok(read) => done += read.min(bytes - done),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::io(format_args!("{len} bytes"), &error)),
+            }
+        }
+        offset += bytes as u64;
         pace.work(bytes).await;
     }
-    Ok(SharedBytes::new(Arc::new(Private(filling.finish()))))
+    Ok(private(filling.finish()))
 }
 
 #[cfg(test)]

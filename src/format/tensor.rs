@@ -18,7 +18,9 @@ pub struct TensorInfo {
     /// The bytes: rows side by side, exactly as many as shape and type say. At a multiple of the file's alignment from its start;
     /// the address of the start itself is the host's choice where the host lent the bytes.
     pub data: SharedBytes,
-    /// The offset of the first byte from the start of the file.
+    /// Which of the model's files it lies in, counted from 0.
+    pub file: u32,
+    /// The offset of the first byte from the start of that file.
     pub offset: u64,
 }
 

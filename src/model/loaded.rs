@@ -51,7 +51,7 @@ struct Inner {
 pub struct Model(Arc<Inner>);
 
 impl Model {
-    /// Loads the model file at `path`.
+    /// Loads the model at `path`: a GGUF or APR file, or a Hugging Face folder.
     ///
     /// # Errors
     /// `Io`; `InvalidFile` and `Unsupported` naming the place; `OutOfMemory`.
@@ -77,6 +77,11 @@ impl Model {
     /// A job that does what [`from_bytes`](Self::from_bytes) does.
     pub fn from_bytes_job(runtime: &Runtime, bytes: SharedBytes, name: &str, options: LoadOptions) -> Job<Self> {
         loader::job(runtime, Origin::Bytes(bytes, name.to_owned()), options)
+    }
+
+    /// A job that loads a model from wherever its files are.
+    pub fn from_origin_job(runtime: &Runtime, origin: Origin, options: LoadOptions) -> Job<Self> {
+        loader::job(runtime, origin, options)
     }
 
     /// The model of loaded parts, with so many bytes for the beginnings of conversations.
@@ -183,7 +188,10 @@ impl Model {
     }
 
     fn network(&self) -> Result<&Network> {
-        self.0.network.as_ref().ok_or_else(|| Error::invalid_argument("the model was loaded with its vocabulary alone"))
+        self.0.network.as_ref().ok_or_else(|| match self.0.file.tensors.is_empty() {
+            true => Error::invalid_argument(format!("{} holds a vocabulary alone, no weights", self.0.file.name())),
+            false => Error::invalid_argument("the model was loaded with its vocabulary alone"),
+        })
     }
 }
 

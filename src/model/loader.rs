@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::base::{Error, Job, MemoryBudget, Pace, Reservation, Result, Stage};
-use crate::format::{Access, Files, ModelFile, Origin};
+use crate::format::{Access, Conversion, Files, ModelFile, Origin};
 use crate::kernels::ops::Program;
 use crate::runtime::Runtime;
 use crate::tokenizer::Tokenizer;
@@ -72,14 +72,20 @@ impl Parts {
         pace.stage(FILE);
         let files = Files::open(origin, options.access, budget, pace).await?;
         pace.stage(METADATA);
-        let file = ModelFile::read(files, budget, pace).await?;
+        let conversion = match (options.vocab_only, vectors) {
+            (true, _) => Conversion::Leave,
+            (false, Vectors::Blank) => Conversion::Blank,
+            (false, Vectors::Decoded) => Conversion::Done,
+        };
+        let mut file = ModelFile::read(files, conversion, budget, pace).await?;
         if let Some(parts) = file.metadata.u64("split.count")?.filter(|&parts| parts > 1) {
             return Err(Error::unsupported(format!("{}: a model split over {parts} files", file.name())));
         }
         pace.stage(TOKENIZER);
-        let tokenizer = tokenizer(&file, pace).await.map_err(|error| error.at(file.name()))?;
+        let tokenizer = tokenizer(&mut file, pace).await.map_err(|error| error.at(file.name()))?;
         pace.stage(WEIGHTS);
-        let network = match options.vocab_only {
+        // A file without tensors is a vocabulary.
+        let network = match options.vocab_only || file.tensors.is_empty() && tokenizer.is_some() {
             true => None,
             false => {
                 let network = Network::new(budget, &file, tokenizer.as_ref(), vectors, pace).await;
@@ -91,7 +97,13 @@ impl Parts {
 }
 
 /// The tokenizer of a file, `None` where it has none.
-async fn tokenizer(file: &ModelFile, pace: &Pace) -> Result<Option<Tokenizer>> {
+async fn tokenizer(file: &mut ModelFile, pace: &Pace) -> Result<Option<Tokenizer>> {
+    if let Some(json) = file.take_tokenizer() {
+        return Tokenizer::from_json(vocabulary::of_json(&json, &file.metadata)?, pace)
+            .await
+            .map(Some)
+            .map_err(|error| error.at(&json.name));
+    }
     let metadata = &file.metadata;
     match metadata.str("tokenizer.ggml.model")? {
         None | Some("none" | "no_vocab") => Ok(None),

@@ -1,12 +1,12 @@
-//! The vocabulary of a GGUF file as the tokenizer's [`Definition`]: which key means what.
+//! The vocabulary of a model file as the tokenizer's [`Definition`] or [`JsonDefinition`]: which key means what.
 //!
 //! Nothing is judged here but the types of the values; `Tokenizer::new` does the rest.
 
 #![forbid(unsafe_code)]
 
 use crate::base::{Error, Pace, Result, at_once};
-use crate::format::Metadata;
-use crate::tokenizer::{ByteStrings, Definition};
+use crate::format::{Metadata, TokenizerJson};
+use crate::tokenizer::{ByteStrings, Definition, JsonDefinition, TokenHint};
 
 /// What a string costs beside its length (see [`Pace::spend`]).
 const STRING_COST: usize = 16;
@@ -57,12 +57,30 @@ pub async fn definition_paced(metadata: &Metadata, pace: &Pace) -> Result<Defini
         fim_padding: id("fim_pad")?,
         fim_repository: id("fim_rep")?,
         fim_separator: id("fim_sep")?,
+        ends: vec![],
         add_bos: metadata.bool("tokenizer.ggml.add_bos_token")?,
         add_eos: metadata.bool("tokenizer.ggml.add_eos_token")?,
         add_space_prefix: metadata.bool("tokenizer.ggml.add_space_prefix")?,
         lowercase: metadata.bool("tokenizer.ggml.normalizer.lowercase")?,
         strip_accents: metadata.bool("tokenizer.ggml.normalizer.strip_accents")?,
         model,
+    })
+}
+
+/// The vocabulary of a `tokenizer.json`, with what the metadata says about its tokens.
+///
+/// # Errors
+/// `InvalidFile` where a key has a value of the wrong type.
+pub fn of_json(tokenizer: &TokenizerJson, metadata: &Metadata) -> Result<JsonDefinition> {
+    let hint = |text: &Option<String>, name: &str| -> Result<TokenHint> { Ok(TokenHint { text: text.clone(), id: id(metadata, name)? }) };
+    let architecture = metadata.str("general.architecture")?.unwrap_or_default();
+    Ok(JsonDefinition {
+        json: tokenizer.json.clone(),
+        rows: metadata.u32(&format!("{architecture}.vocab_size"))?,
+        bos: hint(&tokenizer.bos, "bos")?,
+        eos: hint(&tokenizer.eos, "eos")?,
+        padding: hint(&tokenizer.padding, "padding")?,
+        ends: metadata.u32s("tokenizer.ggml.eos_token_ids")?.unwrap_or_default(),
     })
 }
 

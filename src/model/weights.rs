@@ -85,7 +85,7 @@ impl<'a> Weights<'a> {
     /// # Errors
     /// As for [`matrix`](Self::matrix).
     pub fn matrices(&mut self, name: &str, count: usize, rows: usize, cols: usize) -> Result<Vec<Matrix>> {
-        let tensor = self.take(name).ok_or_else(|| missing(name))?;
+        let Some(tensor) = self.take(name) else { return self.single_matrices(name, count, rows, cols) };
         expect_dims(tensor, &[cols as u64, rows as u64, count as u64])?;
         let bytes = tensor.data.len() / count.max(1);
         let matrix = |index: usize| {
@@ -93,6 +93,14 @@ impl<'a> Weights<'a> {
             Matrix::new(tensor.ty, rows, cols, data).map_err(|error| error.at(format!("tensor '{name}'")))
         };
         (0..count).map(matrix).collect()
+    }
+
+    /// The matrices of a tensor that the file has not stacked: `blk.0.ffn_up.3.weight` for the fourth of `blk.0.ffn_up_exps.weight`.
+    fn single_matrices(&mut self, name: &str, count: usize, rows: usize, cols: usize) -> Result<Vec<Matrix>> {
+        let Some(stem) = name.strip_suffix("_exps.weight").filter(|stem| self.contains(&format!("{stem}.0.weight"))) else {
+            return Err(missing(name));
+        };
+        (0..count).map(|index| self.matrix(&format!("{stem}.{index}.weight"), rows, cols)).collect()
     }
 
     /// The vector `name` of `len` elements, in f32.

@@ -150,6 +150,8 @@ pub struct Definition {
     pub fim_padding: Option<u32>,
     pub fim_repository: Option<u32>,
     pub fim_separator: Option<u32>,
+    /// Further tokens that end a generation.
+    pub ends: Vec<u32>,
 
     /// What is put around a text, and before it.
     pub add_bos: Option<bool>,

@@ -5,6 +5,8 @@
 //! bytes; [`Detokenizer`] makes whole characters of them. Ids are those of llama.cpp for all valid UTF-8; bytes that aren't
 //! UTF-8 are kept as bytes where the vocabulary can express them (llama.cpp turns them into U+FFFD).
 //!
+//! A tokenizer may also be defined by Hugging Face's `tokenizer.json` ([`JsonDefinition`]); then `hub` encodes.
+//!
 //! Nothing here reads files: `model::vocabulary` makes the definition.
 
 #![forbid(unsafe_code)]
@@ -12,6 +14,7 @@
 mod bpe;
 mod definition;
 mod detokenizer;
+mod hub;
 mod merge;
 mod partition;
 mod pretokenizer;
@@ -30,10 +33,12 @@ use crate::base::{Error, Pace, Result, at_once};
 
 pub use definition::{ByteStrings, Definition, TokenType};
 pub use detokenizer::Detokenizer;
+pub use hub::{JsonDefinition, TokenHint};
 pub use special::Roles;
 
 use bpe::{Bpe, ByteAlphabet};
 use definition::out_of_memory;
+use hub::Hub;
 use merge::Merger;
 use partition::{Part, Partition};
 use pretokenizer::PreTokenizer;
@@ -92,6 +97,7 @@ enum Kind {
     Spm(Box<Spm>),
     Bpe(Box<Bpe>),
     WordPiece(Box<WordPiece>),
+    Hub(Box<Hub>),
 }
 
 struct Inner {
@@ -122,6 +128,7 @@ impl fmt::Debug for Tokenizer {
             Kind::Spm(_) => "SentencePiece BPE",
             Kind::Bpe(_) => "BPE",
             Kind::WordPiece(_) => "WordPiece",
+            Kind::Hub(_) => "tokenizer.json",
         };
         write!(f, "Tokenizer({kind}, {} tokens)", self.vocab_size())
     }
@@ -213,7 +220,7 @@ impl Tokenizer {
         }
         let strips_space = match &kind {
             Kind::Spm(spm) => spm.adds_space_prefix(),
-            Kind::Bpe(_) => false,
+            Kind::Bpe(_) | Kind::Hub(_) => false,
             Kind::WordPiece(_) => true,
         };
         let partition = |wanted, unwanted| Partition::new(pace, &definition.tokens, &special.attributes, wanted, unwanted);
@@ -248,6 +255,9 @@ impl Tokenizer {
     }
 
     fn encode_or_leave_rest(&self, text: &[u8], options: EncodeOptions, out: &mut Vec<u32>) -> Result<()> {
+        if let Kind::Hub(hub) = &self.0.kind {
+            return hub.encode(text, options, out);
+        }
         if text.len() > LONGEST_TEXT {
             return Err(Error::invalid_argument(format!("a text of {} bytes; at most {LONGEST_TEXT} can be encoded at once", text.len())));
         }
@@ -273,6 +283,7 @@ impl Tokenizer {
                     Kind::Spm(spm) => spm.encode(text, after_special, &mut merger, &mut buffer, out)?,
                     Kind::Bpe(bpe) => bpe.encode(text, &mut merger, &mut buffer, out)?,
                     Kind::WordPiece(wordpiece) => wordpiece.encode(text, &mut buffer, out)?,
+                    Kind::Hub(_) => {}
                 },
             }
             after_special = false;
@@ -382,6 +393,7 @@ impl Tokenizer {
             Kind::Spm(spm) => spm.memory(),
             Kind::Bpe(bpe) => bpe.memory(),
             Kind::WordPiece(wordpiece) => wordpiece.memory(),
+            Kind::Hub(hub) => hub.memory(),
         };
         let lists = inner.texts.memory() + inner.bytes.memory() + inner.special.attributes.len();
         (size_of::<Inner>() + kind + lists + inner.all_special.memory() + inner.user_defined.memory()) as u64

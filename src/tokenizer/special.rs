@@ -205,6 +205,7 @@ impl Special {
             attributes[id as usize] = Attributes::USER_DEFINED;
         }
         ends.extend([roles.eos, roles.eot, roles.eom].into_iter().flatten());
+        ends.extend(definition.ends.iter().copied().filter(within));
 
         // Harmony and Solar use <|end|> between messages of one turn; Gemma 4 and PaddleOCR have a stray </s>.
         let ending = |text: &str| texts.id(text).filter(|id| ends.contains(id));

@@ -107,6 +107,14 @@ impl Leaving {
         Self { buf: Some(buf), remains: Weak::clone(remains) }
     }
 
+    /// Zeros that nothing is written to, so that the system need not have memory for all of them: to stand for something in an estimate.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`](crate::base::ErrorKind::OutOfMemory) where the budget or the system refuses.
+    pub fn blank(budget: &Arc<MemoryBudget>, category: MemoryCategory, len: usize, remains: &Weak<Remains>) -> Result<Self> {
+        Ok(Self::new(AlignedBuf::zeroed(budget, category, len)?, remains))
+    }
+
     pub(super) fn buf(&mut self) -> &mut AlignedBuf<u8> {
         self.buf.as_mut().expect("it is there until the drop")
     }

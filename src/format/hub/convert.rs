@@ -1,0 +1,170 @@
+//! Tensors that can't be used as they lie in the file: eight-bit floats with their scales, and layouts that GGUF stores otherwise. They are
+//! converted row by row into private memory that the budget counts.
+
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::super::model_file::Conversion;
+use super::super::safetensors::{Dtype, RawTensor};
+use super::super::source::private;
+use super::float8::{e4m3, e5m2};
+use super::names::Change;
+use crate::base::memory::{Filling, Leaving};
+use crate::base::{Error, MemoryBudget, MemoryCategory, Pace, Result, SharedBytes};
+use crate::quant::{self, TensorType};
+
+/// Converts tensors.
+pub(super) struct Converter<'a> {
+    pub conversion: Conversion,
+    /// Rows and columns that share a scale, where the configuration names them.
+    pub block: Option<(u64, u64)>,
+    pub budget: &'a Arc<MemoryBudget>,
+    pub pace: &'a Pace,
+}
+
+/// What eight-bit floats are multiplied by.
+pub(super) struct Scale {
+    values: Vec<f32>,
+    /// Rows and columns for each value; values run along the columns first.
+    rows: u64,
+    cols: u64,
+}
+
+impl Scale {
+    /// The scale of `weight`, `None` where it is not eight bits wide or has none.
+    ///
+    /// # Errors
+    /// `Unsupported` for a layout that is not known.
+    pub(super) fn of(weight: &RawTensor, by_name: &HashMap<&str, &RawTensor>, block: Option<(u64, u64)>) -> Result<Option<Self>> {
+        if !matches!(weight.dtype, Dtype::F8E4M3 | Dtype::F8E5M2) {
+            return Ok(None);
+        }
+        let named = ["_scale_inv", "_scale"].iter().find_map(|suffix| by_name.get(&*format!("{}{suffix}", weight.name)));
+        let Some(scale) = named else {
+            return match block {
+                None => Ok(None),
+                Some(_) => Err(Error::invalid_file(format!("there is no tensor '{}_scale_inv'", weight.name))),
+            };
+        };
+        let Dtype::Plain(ty @ (TensorType::F32 | TensorType::F16 | TensorType::BF16)) = scale.dtype else {
+            return Err(Error::unsupported(format!("scale '{}' of type {:?}", scale.name, scale.dtype)));
+        };
+        let (cols, rows) = (weight.dims[0], weight.dims[1..].iter().product::<u64>());
+        let (per_rows, per_cols) = match (&scale.dims[..], block) {
+            (dims, _) if dims.iter().all(|&dim| dim == 1) => (rows, cols),
+            (&[n] | &[1, n], None) if n == rows => (1, cols),
+            (&[across, down], Some((r, c))) if across == cols.div_ceil(c) && down == rows.div_ceil(r) => (r, c),
+            (dims, block) => {
+                return Err(Error::unsupported(format!(
+                    "scale '{}' of shape {dims:?} for a weight of shape {:?}, blocks {block:?}: this layout is not known",
+                    scale.name, weight.dims
+                )));
+            }
+        };
+        let mut values = vec![0.0; (rows.div_ceil(per_rows) * cols.div_ceil(per_cols)) as usize];
+        quant::decode_row(ty, &scale.data, &mut values)?;
+        Ok(Some(Self { values, rows: per_rows, cols: per_cols }))
+    }
+
+    fn apply(&self, row: u64, values: &mut [f32]) {
+        let across = (values.len() as u64).div_ceil(self.cols) as usize;
+        let start = (row / self.rows) as usize * across;
+        for (part, &scale) in values.chunks_mut(self.cols as usize).zip(&self.values[start..start + across]) {
+            part.iter_mut().for_each(|value| *value *= scale);
+        }
+    }
+}
+
+impl Converter<'_> {
+    /// Type, dimensions and bytes of a tensor after what has to be done to it; `None` where it is not to be had without converting and
+    /// nothing is to be converted.
+    ///
+    /// # Errors
+    /// `Unsupported` for types that hold no weights, `OutOfMemory`.
+    pub(super) async fn convert(
+        &self,
+        raw: &RawTensor,
+        scale: Option<Scale>,
+        change: Change,
+    ) -> Result<Option<(TensorType, Vec<u64>, SharedBytes)>> {
+        match (raw.dtype, change) {
+            (Dtype::Other(_), _) => Err(Error::unsupported("elements are unsigned integers or bools, no weights")),
+            (Dtype::Plain(ty), Change::Keep) => Ok(Some((ty, raw.dims.clone(), raw.data.clone()))),
+            (Dtype::Plain(ty), Change::Transpose) => self.transposed(ty, raw).await,
+            (_, Change::Transpose) => Err(Error::unsupported("eight-bit floats that are stored inputs first")),
+            (_, Change::Keep | Change::PlusOne) => {
+                let added = if change == Change::PlusOne { 1.0 } else { 0.0 };
+                let bytes = self.floats(raw, scale, added).await?;
+                Ok(bytes.map(|bytes| (TensorType::F32, raw.dims.clone(), bytes)))
+            }
+        }
+    }
+
+    /// Private memory of `len` bytes that is not filled, where nothing is to be converted.
+    fn instead(&self, len: usize) -> Result<Option<Option<SharedBytes>>> {
+        match self.conversion {
+            Conversion::Leave => Ok(Some(None)),
+            Conversion::Blank => {
+                Ok(Some(Some(private(Leaving::blank(self.budget, MemoryCategory::WeightsPrivate, len, self.pace.remains())?))))
+            }
+            Conversion::Done => Ok(None),
+        }
+    }
+
+    /// The elements as F32, scaled, with `added` to each.
+    async fn floats(&self, raw: &RawTensor, scale: Option<Scale>, added: f32) -> Result<Option<SharedBytes>> {
+        let (cols, rows) = (raw.dims[0] as usize, raw.dims[1..].iter().product::<u64>());
+        let row_bytes = cols.checked_mul(4);
+        let len = row_bytes.zip(usize::try_from(rows).ok()).and_then(|(row, rows)| row.checked_mul(rows));
+        let len = len.ok_or_else(|| Error::out_of_memory(format!("{cols} x {rows} floats")))?;
+        if let Some(instead) = self.instead(len)? {
+            return Ok(instead);
+        }
+        let mut filling = Filling::new(self.budget, MemoryCategory::WeightsPrivate, len, self.pace.remains())?;
+        let mut values = Vec::new();
+        values.try_reserve_exact(cols).map_err(|_| Error::out_of_memory(format!("a row of {cols} floats")))?;
+        values.resize(cols, 0.0f32);
+        let given = raw.data.len() / rows as usize;
+        for (row, bytes) in (0..rows).zip(raw.data.chunks(given)) {
+            match raw.dtype {
+                Dtype::Plain(ty) => quant::decode_row(ty, bytes, &mut values)?,
+                Dtype::F8E4M3 => values.iter_mut().zip(bytes).for_each(|(value, &byte)| *value = e4m3(byte)),
+                Dtype::F8E5M2 => values.iter_mut().zip(bytes).for_each(|(value, &byte)| *value = e5m2(byte)),
+                Dtype::Other(_) => return Err(Error::internal("no floats")),
+            }
+            if let Some(scale) = &scale {
+                scale.apply(row, &mut values);
+            }
+            let out = filling.next(4 * cols);
+            for (out, value) in out.chunks_exact_mut(4).zip(&values) {
+                out.copy_from_slice(&(value + added).to_le_bytes());
+            }
+            self.pace.spend(8 * cols).await;
+        }
+        Ok(Some(private(filling.finish())))
+    }
+
+    /// A matrix with rows and columns exchanged.
+    async fn transposed(&self, ty: TensorType, raw: &RawTensor) -> Result<Option<(TensorType, Vec<u64>, SharedBytes)>> {
+        let &[cols, rows] = &raw.dims[..] else {
+            return Err(Error::invalid_file(format!("shape {:?}, expected a matrix", raw.dims)));
+        };
+        let dims = vec![rows, cols];
+        if let Some(instead) = self.instead(raw.data.len())? {
+            return Ok(instead.map(|bytes| (ty, dims, bytes)));
+        }
+        let size = ty.block_bytes();
+        let mut filling = Filling::new(self.budget, MemoryCategory::WeightsPrivate, raw.data.len(), self.pace.remains())?;
+        for col in 0..cols as usize {
+            let out = filling.next(rows as usize * size);
+            for (row, element) in out.chunks_exact_mut(size).enumerate() {
+                let at = (row * cols as usize + col) * size;
+                element.copy_from_slice(&raw.data[at..at + size]);
+            }
+            self.pace.spend(8 * rows as usize).await;
+        }
+        Ok(Some((ty, dims, private(filling.finish()))))
+    }
+}

@@ -1,0 +1,137 @@
+//! Rotary settings of config.json as GGUF's metadata and tensors.
+
+#![forbid(unsafe_code)]
+
+use super::Draft;
+use super::config::Config;
+use crate::base::{Error, Result};
+
+/// Most elements of a head, as in the configuration's own limit.
+const MAX_ROTATED: u64 = 1 << 20;
+
+/// Writes base and scaling of the embedding of `rotated` elements: from `rope_theta` and `rope_scaling`, or `rope_parameters`, which holds both.
+pub(super) fn settle(config: &Config<'_>, rotated: u64, draft: &mut Draft) -> Result<()> {
+    let parameters = config.object("rope_parameters")?;
+    let theta = match &parameters {
+        Some(parameters) => parameters.number("rope_theta")?,
+        None => None,
+    };
+    let theta = match theta {
+        Some(theta) => Some(theta),
+        None => config.number("rope_theta")?,
+    };
+    if let Some(theta) = theta {
+        draft.float("rope.freq_base", theta);
+    }
+    let scaling = match parameters {
+        Some(parameters) => Some(parameters),
+        None => config.object("rope_scaling")?,
+    };
+    let Some(scaling) = scaling else { return Ok(()) };
+    let kind = match scaling.text("rope_type")? {
+        Some(kind) => kind,
+        None => scaling.text("type")?.unwrap_or("default"),
+    };
+    let needed = |key: &str| scaling.number(key)?.ok_or_else(|| scaling.error(key, "it is missing"));
+    match kind {
+        "default" => Ok(()),
+        "linear" => {
+            draft.text("rope.scaling.type", "linear");
+            draft.float("rope.scaling.factor", needed("factor")?);
+            Ok(())
+        }
+        "llama3" => {
+            let trained = scaling.integer("original_max_position_embeddings")?;
+            let trained = trained.ok_or_else(|| scaling.error("original_max_position_embeddings", "it is missing"))?;
+            if rotated > MAX_ROTATED {
+                return Err(config.error("head_dim", format!("{rotated} rotated elements")));
+            }
+            let llama3 = Llama3 {
+                factor: needed("factor")?,
+                low: needed("low_freq_factor")?,
+                high: needed("high_freq_factor")?,
+                trained: trained as f64,
+            };
+            draft.made.push(("rope_freqs.weight", llama3.factors(theta.unwrap_or(10_000.0), rotated)));
+            Ok(())
+        }
+        "yarn" => {
+            draft.text("rope.scaling.type", "yarn");
+            draft.float("rope.scaling.factor", needed("factor")?);
+            if let Some(trained) = scaling.integer("original_max_position_embeddings")? {
+                draft.integer("rope.scaling.original_context_length", trained);
+            }
+            for (key, canonical) in [
+                ("attention_factor", "rope.scaling.attn_factor"),
+                ("beta_fast", "rope.scaling.yarn_beta_fast"),
+                ("beta_slow", "rope.scaling.yarn_beta_slow"),
+            ] {
+                scaling.number(key)?.into_iter().for_each(|value| draft.float(canonical, value));
+            }
+            Ok(())
+        }
+        "longrope" | "su" => {
+            let trained = match scaling.integer("original_max_position_embeddings")? {
+                Some(trained) => Some(trained),
+                None => config.integer("original_max_position_embeddings")?,
+            };
+            draft.text("rope.scaling.type", "longrope");
+            trained.into_iter().for_each(|trained| draft.integer("rope.scaling.original_context_length", trained));
+            for (key, tensor) in [("long_factor", "rope_factors_long.weight"), ("short_factor", "rope_factors_short.weight")] {
+                let factors = scaling.numbers(key)?.ok_or_else(|| scaling.error(key, "it is missing"))?;
+                if factors.len() as u64 != rotated / 2 {
+                    return Err(scaling.error(key, format!("{} factors for {} pairs", factors.len(), rotated / 2)));
+                }
+                draft.made.push((tensor, factors.iter().map(|&factor| factor as f32).collect()));
+            }
+            Ok(())
+        }
+        other => Err(Error::unsupported(format!(
+            "{}: '{}' (known: default, linear, llama3, longrope, yarn)",
+            scaling.place("rope_type"),
+            other.escape_debug()
+        ))),
+    }
+}
+
+/// The scaling of Llama 3.1: long waves are stretched, short ones left, those between blended.
+struct Llama3 {
+    factor: f64,
+    low: f64,
+    high: f64,
+    /// Positions of the first training.
+    trained: f64,
+}
+
+impl Llama3 {
+    /// What each frequency is divided by.
+    fn factors(&self, base: f64, rotated: u64) -> Vec<f32> {
+        (0..rotated / 2)
+            .map(|pair| {
+                let wave = 2.0 * std::f64::consts::PI * base.powf(2.0 * pair as f64 / rotated as f64);
+                if wave < self.trained / self.high {
+                    1.0
+                } else if wave > self.trained / self.low {
+                    self.factor as f32
+                } else {
+                    let blend = (self.trained / wave - self.low) / (self.high - self.low);
+                    (1.0 / ((1.0 - blend) / self.factor + blend)) as f32
+                }
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// From `transformers` (`ROPE_INIT_FUNCTIONS["llama3"]`): 1 / (inv_freq · base^(2i/128)) for Llama 3.1's settings.
+    #[test]
+    fn llama3_factors_are_the_published_ones() {
+        let factors = Llama3 { factor: 8.0, low: 1.0, high: 4.0, trained: 8192.0 }.factors(500_000.0, 128);
+        assert_eq!(factors.len(), 64);
+        assert!(factors[..29].iter().all(|&factor| factor == 1.0) && factors[36..].iter().all(|&factor| factor == 8.0), "{factors:?}");
+        assert!(factors[29..36].windows(2).all(|pair| pair[0] < pair[1]) && factors[29] > 1.0 && factors[35] <= 8.0, "{factors:?}");
+    }
+}

@@ -1,0 +1,195 @@
+//! `tokenizer.json` of every kind: ids and texts as Python's `tokenizers` has them, streams in whole characters, and hostile files.
+//!
+//! `tests/goldens/hub_tokenizers.py` trains the small tokenizers and writes the goldens.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use loquat::base::{Error, ErrorKind, Pace, Result, SharedBytes, at_once};
+use loquat::tokenizer::{DecodeOptions, Detokenizer, EncodeOptions, JsonDefinition, Tokenizer};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/hub_tokenizers")
+}
+
+fn build(json: &[u8]) -> Result<Tokenizer> {
+    let definition = JsonDefinition { json: SharedBytes::copied(json), ..JsonDefinition::default() };
+    at_once(Tokenizer::from_json(definition, &Pace::unhurried()))
+}
+
+fn encode(tokenizer: &Tokenizer, text: &str, special: bool) -> Vec<u32> {
+    let mut ids = vec![];
+    tokenizer.encode(text, EncodeOptions { add_special: special, parse_special: special }, &mut ids).unwrap();
+    ids
+}
+
+fn crc32(bytes: impl Iterator<Item = u8>) -> u32 {
+    !bytes.fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ if crc & 1 == 1 { 0xEDB8_8320 } else { 0 }))
+}
+
+fn checksum(ids: &[u32]) -> u32 {
+    crc32(ids.iter().flat_map(|id| id.to_le_bytes()))
+}
+
+fn numbers(value: &serde_json::Value) -> Vec<u32> {
+    value.as_array().unwrap().iter().map(|number| number.as_u64().unwrap() as u32).collect()
+}
+
+#[test]
+fn ids_and_texts_are_those_of_the_python_package() {
+    let golden: serde_json::Value = serde_json::from_slice(&std::fs::read(folder().join("texts.json")).unwrap()).unwrap();
+    let texts: Vec<&str> = golden["texts"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
+    assert_eq!(texts.len(), 1000);
+    let kinds = golden["expected"].as_object().unwrap();
+    assert_eq!(kinds.len(), 11);
+    for (name, expected) in kinds {
+        let tokenizer =
+            build(&std::fs::read(folder().join(format!("{name}.json"))).unwrap()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let first: Vec<Vec<u32>> = expected["first"].as_array().unwrap().iter().map(numbers).collect();
+        let (whole, bare, decoded) = (numbers(&expected["whole"]), numbers(&expected["bare"]), numbers(&expected["decoded"]));
+        let mut other_texts = 0;
+        for (index, text) in texts.iter().enumerate() {
+            let ids = encode(&tokenizer, text, true);
+            if let Some(first) = first.get(index) {
+                assert_eq!(&ids, first, "{name}: {text:?}");
+            }
+            assert_eq!(checksum(&ids), whole[index], "{name}: {text:?} is {ids:?}");
+            let ids = encode(&tokenizer, text, false);
+            assert_eq!(checksum(&ids), bare[index], "{name}: {text:?} without special tokens is {ids:?}");
+
+            let bytes = tokenizer.decode(&ids, DecodeOptions::default()).unwrap();
+            let lossy = String::from_utf8_lossy(&bytes);
+            other_texts += usize::from(crc32(lossy.bytes()) != decoded[index]);
+            streams_like(&tokenizer, &ids, &lossy);
+        }
+        // Where they differ: the package takes away all spaces at the start (Metaspace), and the one at the end (BPEDecoder).
+        let allowed = match &**name {
+            "suffixed" => 1000,
+            "unigram" => 100,
+            _ => 0,
+        };
+        assert!(other_texts <= allowed, "{name}: {other_texts} texts decode otherwise");
+    }
+}
+
+/// A stream of the ids gives whole characters, and all of them.
+fn streams_like(tokenizer: &Tokenizer, ids: &[u32], whole: &str) {
+    let mut stream = Detokenizer::new(tokenizer, DecodeOptions::default());
+    let mut text = String::new();
+    for &id in ids {
+        let mut piece = vec![];
+        stream.push(id, &mut piece).unwrap();
+        text.push_str(std::str::from_utf8(&piece).unwrap());
+    }
+    let mut piece = vec![];
+    stream.finish(&mut piece);
+    text.push_str(std::str::from_utf8(&piece).unwrap());
+    assert_eq!(text, whole);
+}
+
+#[test]
+fn bytes_that_are_no_text_are_replaced() {
+    let tokenizer = build(&std::fs::read(folder().join("gpt2.json")).unwrap()).unwrap();
+    let (mut found, mut expected) = (vec![], vec![]);
+    tokenizer.encode(b"a\xFFb", EncodeOptions::default(), &mut found).unwrap();
+    tokenizer.encode("a\u{FFFD}b", EncodeOptions::default(), &mut expected).unwrap();
+    assert_eq!(found, expected);
+}
+
+#[track_caller]
+fn refused(json: &str, kind: ErrorKind, says: &str) {
+    let error = build(json.as_bytes()).expect_err("the file was taken");
+    assert!(error.message().contains(says), "'{says}' is not in: {error}");
+    assert_eq!(error.kind(), kind, "{error}");
+}
+
+/// A small BPE with other stages.
+fn with(stages: &str) -> String {
+    format!(r#"{{"version":"1.0","added_tokens":[],{stages},"model":{{"type":"BPE","vocab":{{"a":0,"b":1,"ab":2}},"merges":["a b"]}}}}"#)
+}
+
+#[test]
+fn faults_are_errors_that_name_the_place() {
+    use ErrorKind::{InvalidFile, Unsupported};
+    refused("", InvalidFile, "at byte 0");
+    refused("{", InvalidFile, "at byte 1");
+    refused("[]", InvalidFile, "at byte");
+    refused(r#"{"model": 1}"#, InvalidFile, "at byte 10");
+    refused(r#"{"model": {"type": "BPE", "vocab": {}, "merges": []}}"#, InvalidFile, "without tokens");
+    refused(r#"{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a c"]}}"#, InvalidFile, "the definition");
+    refused(r#"{"model": {"type": "BPE", "vocab": {"a": 0, "b": 4000000000}, "merges": []}}"#, InvalidFile, "the id 4000000000");
+    refused(r#"{"model": {"type": "BPE", "dropout": 0.1, "vocab": {"a": 0}, "merges": []}}"#, Unsupported, "model.dropout");
+    refused(r#"{"model": {"type": "Oracle", "vocab": {"a": 0}}}"#, InvalidFile, "the definition");
+    refused(&with(r#""pre_tokenizer":{"type":"Split","pattern":{"Regex":"("},"behavior":"Isolated","invert":false}"#), InvalidFile, "");
+    refused(&with(r#""decoder":{"type":"CTC","pad_token":"a","word_delimiter_token":"b","cleanup":true}"#), Unsupported, "'CTC'");
+    refused(&with(r#""normalizer":{"type":"Sequence","normalizers":3}"#), InvalidFile, "");
+    let prepend = format!(r#""normalizer":{{"type":"Prepend","prepend":"{}"}}"#, "x".repeat(100));
+    refused(&with(&prepend), Unsupported, "Prepend");
+    refused(&with(&format!(r#""normalizer":{}null{}"#, "[".repeat(1000), "]".repeat(1000))), InvalidFile, "recursion limit");
+    let twice = r#""post_processor":{"type":"TemplateProcessing","single":[{"Sequence":{"id":"A","type_id":0}},{"Sequence":{"id":"A","type_id":0}}],"pair":[{"Sequence":{"id":"A","type_id":0}},{"Sequence":{"id":"B","type_id":0}}],"special_tokens":{}}"#;
+    refused(&with(twice), Unsupported, "post_processor");
+}
+
+fn encoding_error(json: &str, text: &str) -> Error {
+    let tokenizer = build(json.as_bytes()).unwrap();
+    let (mut ids, start) = (vec![7], Instant::now());
+    let error = tokenizer.encode(text, EncodeOptions::default(), &mut ids).expect_err("the text was encoded");
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    assert_eq!(ids, [7]);
+    error
+}
+
+#[test]
+fn patterns_and_replacements_are_bounded() {
+    let split = |pattern: &str| {
+        with(&format!(r#""pre_tokenizer":{{"type":"Split","pattern":{{"Regex":"{pattern}"}},"behavior":"Isolated","invert":false}}"#))
+    };
+    // Exponential by back references, and quadratic without end.
+    let error = encoding_error(&split(r"(a+)+\\1b(?=c)"), &"a".repeat(5000));
+    assert!(error.message().contains("tokenizer.json"), "{error}");
+    let error = encoding_error(&split(r"(?=a*b)a|a*(?=b)|x(?!a)"), &"a".repeat(200_000));
+    assert!(error.message().contains("tokenizer.json"), "{error}");
+    let replace = |times: usize| {
+        let step = format!(r#"{{"type":"Replace","pattern":{{"String":"a"}},"content":"{}"}}"#, "a".repeat(60));
+        with(&format!(r#""normalizer":{{"type":"Sequence","normalizers":[{}]}}"#, vec![step; times].join(",")))
+    };
+    let error = encoding_error(&replace(20), &"a".repeat(10_000));
+    assert!(error.message().contains("normalisation makes more than"), "{error}");
+    let tokenizer = build(replace(1).as_bytes()).unwrap();
+    let mut ids = vec![];
+    assert!(tokenizer.encode(vec![b'a'; (16 << 20) + 1], EncodeOptions::default(), &mut ids).is_err());
+}
+
+#[test]
+fn cut_and_mutated_files_are_errors_or_work() {
+    let mut random = 88172645463325252u64;
+    let mut next = move |limit: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random % limit as u64) as usize
+    };
+    for name in ["llama2", "unigram", "bert", "roberta"] {
+        let bytes = std::fs::read(folder().join(format!("{name}.json"))).unwrap();
+        for round in 0..20 {
+            let len = bytes.len() * round / 20;
+            assert_eq!(build(&bytes[..len]).unwrap_err().kind(), ErrorKind::InvalidFile, "{name} cut at {len}");
+        }
+        let mut taken = 0;
+        for _ in 0..150 {
+            let mut mutated = bytes.clone();
+            for _ in 0..1 + next(3) {
+                let at = next(mutated.len());
+                mutated[at] = b"0123456789\"{}[],:aetnull-. "[next(27)];
+            }
+            let Ok(tokenizer) = build(&mutated) else { continue };
+            taken += 1;
+            let mut ids = vec![];
+            if tokenizer.encode("Mira lit the <mask> lantern. 你好\n", EncodeOptions::default(), &mut ids).is_ok() {
+                let text = tokenizer.decode(&ids, DecodeOptions::default());
+                assert!(text.is_ok() || ids.iter().any(|&id| id >= tokenizer.vocab_size()));
+            }
+        }
+        assert!(taken > 5, "{name}: {taken}");
+    }
+}
