@@ -23,6 +23,7 @@ const SECTIONS: &[&str] = &[
     "estimate",
     "session",
     "batch",
+    "embedder",
     "stream",
     "metrics",
     "bench_options",
