@@ -7,11 +7,14 @@ mod common;
 use std::path::PathBuf;
 
 use common::npy;
+use loquat::base::ErrorKind;
 use loquat::kernels::Isa;
 use loquat::model::arch::families;
 use loquat::model::{LoadOptions, Model, Pooling};
 use loquat::runtime::{Runtime, RuntimeOptions, Threads};
-use loquat::session::{EmbedStep, Embedder, EmbedderOptions, KvType, Session, SessionOptions, Step};
+use loquat::session::{
+    Batch, BatchOptions, BatchStep, ContextPolicy, EmbedStep, Embedder, EmbedderOptions, KvType, Session, SessionOptions, Step,
+};
 
 /// How far a logit may be from the golden one.
 const TOLERANCE: f32 = 1e-3;
@@ -182,5 +185,89 @@ fn the_bits_depend_on_nothing_but_the_tokens() {
         for isa in Isa::available() {
             assert!(bits(&load(name, 2, Some(isa)), PROMPT, u64::MAX) == reference, "{name}: {}", isa.name());
         }
+    }
+}
+
+#[test]
+fn neighbours_in_a_batch_change_nothing() {
+    for name in ["gemma2", "gpt-oss", "qwen2moe", "phi3-long", "mpt", "gpt2"] {
+        let model = load(name, 2, None);
+        let options = SessionOptions { context: 64, batch: 32, ignore_eog: true, max_tokens: Some(4), ..Default::default() };
+        let tokens = tokens();
+        let prompts = [&tokens[..20], &tokens[3..9], &tokens[5..28]];
+        let alone: Vec<Vec<u32>> = prompts
+            .iter()
+            .map(|prompt| {
+                let mut session = Session::new(&model, &options).unwrap();
+                session.append(prompt).unwrap();
+                while !matches!(session.step(u64::MAX).unwrap(), Step::Done { .. }) {}
+                session.tokens().iter().copied().chain(bits_of_logits(&session)).collect()
+            })
+            .collect();
+        let mut sessions: Vec<Session> = prompts.iter().map(|_| Session::new(&model, &options).unwrap()).collect();
+        sessions.iter_mut().zip(prompts).for_each(|(session, prompt)| session.append(prompt).unwrap());
+        let mut batch = Batch::new(&model, BatchOptions { sessions: 3, columns: 11, prompt_share: 5 }).unwrap();
+        let mut all: Vec<&mut Session> = sessions.iter_mut().collect();
+        while batch.step(&mut all, u64::MAX).unwrap() != BatchStep::Idle {}
+        for (session, alone) in sessions.iter().zip(&alone) {
+            let got: Vec<u32> = session.tokens().iter().copied().chain(bits_of_logits(session)).collect();
+            assert!(got == *alone, "{name}");
+        }
+    }
+}
+
+fn bits_of_logits(session: &Session) -> Vec<u32> {
+    session.logits().unwrap().iter().map(|x| x.to_bits()).collect()
+}
+
+#[test]
+fn learned_positions_end_where_their_table_does() {
+    let model = load("gpt2", 1, None);
+    let new = |context, context_policy| Session::new(&model, &SessionOptions { context, context_policy, ..Default::default() });
+    assert!(new(64, ContextPolicy::Stop).is_ok());
+    let Err(error) = new(65, ContextPolicy::Stop) else { panic!("65 of 64 positions") };
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    let Err(error) = new(64, ContextPolicy::Shift { keep: 4 }) else { panic!("learned positions shifted") };
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+}
+
+#[test]
+fn a_state_rotated_for_a_long_context_fits_no_short_one() {
+    let model = load("phi3-long", 1, None);
+    let session = |context| {
+        let mut session = Session::new(&model, &SessionOptions { context, max_tokens: Some(0), ..Default::default() }).unwrap();
+        session.append(&tokens()[..8]).unwrap();
+        session.step(u64::MAX).unwrap();
+        let mut state = vec![];
+        session.save(&mut state).unwrap();
+        (session, state)
+    };
+    let ((mut short, short_state), (mut long, long_state)) = (session(16), session(64));
+    assert_ne!(bits_of_logits(&short), bits_of_logits(&long));
+    short.restore(&short_state).unwrap();
+    long.restore(&long_state).unwrap();
+    assert!(short.restore(&long_state).is_err() && long.restore(&short_state).is_err());
+}
+
+#[test]
+fn a_full_context_is_shifted_with_each_layers_own_rotation() {
+    for name in ["gemma3", "smollm3", "mpt", "gpt-oss"] {
+        let model = load(name, 2, None);
+        let options = SessionOptions {
+            context: 32,
+            kv_type: KvType::F32,
+            context_policy: ContextPolicy::Shift { keep: 4 },
+            ignore_eog: true,
+            max_tokens: Some(40),
+            ..Default::default()
+        };
+        let mut session = Session::new(&model, &options).unwrap();
+        session.append(&tokens()[..16]).unwrap();
+        let mut count = 0;
+        while let Step::Token { .. } = session.step(u64::MAX).unwrap() {
+            count += 1;
+        }
+        assert_eq!(count, 40, "{name}");
+        assert!(session.logits().unwrap().iter().all(|x| x.is_finite()), "{name}");
     }
 }

@@ -17,8 +17,12 @@ use super::program::{Acts, FloatView};
 
 /// Columns per routing item.
 const COLUMNS: usize = 16;
-/// Rows per item of the products.
+/// Rows per item of the products; rows are a multiple of this, but for the last.
 const ROWS: usize = 32;
+/// Most rows per item, where there are so few columns that reading the weights is the work.
+const MOST_ROWS: usize = 128;
+/// Items of such a product for each thread, at least.
+const SHARES: usize = 4;
 /// Gathered columns of one product.
 const GATHERED: usize = 32;
 
@@ -132,9 +136,23 @@ pub(in crate::kernels) struct ExpertsDown {
     pub out: FloatView,
 }
 
+/// Rows that a product of `all` rows has per item.
+fn panel_rows(bound: &Bound<'_>, all: usize) -> usize {
+    if bound.columns() > GATHERED {
+        return ROWS;
+    }
+    (all / (SHARES * bound.workers.max(1)) / ROWS * ROWS).clamp(ROWS, MOST_ROWS)
+}
+
+/// Panels of a product of `all` rows.
+fn panels(bound: &Bound<'_>, all: usize) -> usize {
+    all.div_ceil(panel_rows(bound, all))
+}
+
 /// Rows of panel `panel`.
-fn rows(panel: usize, all: usize) -> Range<usize> {
-    panel * ROWS..all.min((panel + 1) * ROWS)
+fn rows(bound: &Bound<'_>, panel: usize, all: usize) -> Range<usize> {
+    let each = panel_rows(bound, all);
+    panel * each..all.min((panel + 1) * each)
 }
 
 /// The (expert, weight) pairs of a column.
@@ -148,7 +166,7 @@ unsafe fn routes<'a>(bound: &Bound<'a>, view: FloatView, column: usize) -> &'a [
 
 /// The memory of an item, all of it in its worker's slot.
 struct Workspace<'a> {
-    /// `[GATHERED][ROWS]`, twice.
+    /// `[GATHERED][rows]`, twice.
     tiles: [*mut f32; 2],
     /// Where the choices of each expert begin among `chosen`, and where the last ends.
     offsets: &'a mut [u32],
@@ -161,7 +179,7 @@ struct Workspace<'a> {
 
 /// Byte lengths of the parts of a workspace but the kernel's, each rounded to lines.
 fn workspace_lens(experts: usize, choices: usize, act_bytes: usize) -> [usize; 5] {
-    let tile = GATHERED * ROWS * size_of::<f32>();
+    let tile = GATHERED * MOST_ROWS * size_of::<f32>();
     [tile, tile, (experts + 1) * size_of::<u32>(), choices * 2 * size_of::<u32>(), GATHERED * act_bytes].map(|n| n.next_multiple_of(64))
 }
 
@@ -254,7 +272,7 @@ impl<'a> Workspace<'a> {
             &self.gathered[..chosen.len() * stride]
         };
         let view = kernels::Acts { kind, data, stride, cols: chosen.len() };
-        // SAFETY: the tile holds GATHERED columns of ROWS rows; weights and activations have matching sizes (checked by the builder).
+        // SAFETY: the tile holds GATHERED columns of MOST_ROWS rows; weights and activations have matching sizes (checked by the builder).
         unsafe { bound.kernels.matmul(weight, rows.clone(), &[], view, tile, rows.len(), self.kernel) };
     }
 }
@@ -291,15 +309,15 @@ impl ExpertsGated {
 
     /// One per group of experts and panel of rows.
     pub fn items(&self, bound: &Bound<'_>) -> usize {
-        if bound.columns() == 0 { 0 } else { self.gate.weights[0].rows().div_ceil(ROWS) * self.groups(bound.columns()) }
+        if bound.columns() == 0 { 0 } else { panels(bound, self.gate.weights[0].rows()) * self.groups(bound.columns()) }
     }
 
     /// # Safety
     /// As for [`Sequence::run`](crate::base::pool::Sequence::run): the item is claimed, earlier operations are complete.
     pub unsafe fn run(&self, bound: &Bound<'_>, item: usize, worker: usize) {
         let width = self.gate.weights[0].rows();
-        let (panels, groups) = (width.div_ceil(ROWS), self.groups(bound.columns()));
-        let rows = rows(item % panels, width);
+        let (panels, groups) = (panels(bound, width), self.groups(bound.columns()));
+        let rows = rows(bound, item % panels, width);
         // SAFETY: these rows of the slots that chose an expert of the group belong to the item alone; the worker's slot has room.
         unsafe {
             let mut space = Workspace::new(bound, worker, self.routes, 0..bound.columns(), self.experts(), self.act_bytes());
@@ -344,15 +362,15 @@ impl ExpertsDown {
 
     /// One per tile of columns and panel of rows.
     pub fn items(&self, bound: &Bound<'_>) -> usize {
-        self.down.weights[0].rows().div_ceil(ROWS) * bound.columns().div_ceil(self.tile())
+        panels(bound, self.down.weights[0].rows()) * bound.columns().div_ceil(self.tile())
     }
 
     /// # Safety
     /// As for [`ExpertsGated::run`].
     pub unsafe fn run(&self, bound: &Bound<'_>, item: usize, worker: usize) {
         let all = self.down.weights[0].rows();
-        let panels = all.div_ceil(ROWS);
-        let rows = rows(item % panels, all);
+        let panels = panels(bound, all);
+        let rows = rows(bound, item % panels, all);
         let first = item / panels * self.tile();
         let columns = first..bound.columns().min(first + self.tile());
         // SAFETY: these rows of these columns belong to the item alone; the worker's slot has room.
