@@ -32,6 +32,8 @@ pub struct Family {
     pub qk_norm: QkNorm,
     /// The rotary embedding; none where positions come in otherwise.
     pub rope: Option<RopeStyle>,
+    /// The converter to GGUF has turned halves into pairs, so that other containers hold halves.
+    pub permuted: bool,
     /// Every so many layers one does not rotate; 0 for none.
     pub unrotated_every: usize,
     /// Base of the rotary embedding in layers with a window, where it is another.
@@ -174,6 +176,7 @@ impl Family {
         output_bias: Presence::Never,
         qk_norm: QkNorm::Never,
         rope: Some(RopeStyle::Halves),
+        permuted: false,
         unrotated_every: 0,
         local_rope_base: None,
         yarn_whole: true,

@@ -11,5 +11,6 @@ pub const FAMILY: Family = Family {
     options: &["attention.scale", "embedding_scale", "residual_scale", "logit_scale"],
     logit_scale: LogitScale::Divisor,
     rope: Some(RopeStyle::Interleaved),
+    permuted: true,
     ..Family::LLAMA
 };

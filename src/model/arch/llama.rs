@@ -13,6 +13,7 @@ pub const FAMILY: Family = Family {
     qkv_bias: Presence::Sometimes,
     attn_output_bias: Presence::Sometimes,
     rope: Some(RopeStyle::Interleaved),
+    permuted: true,
     experts: Some(MIXTURE),
     ..Family::LLAMA
 };
