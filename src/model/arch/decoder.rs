@@ -119,6 +119,7 @@ impl<'f> Forward<'f> {
         let (global, local) = match family.rope {
             None => (None, None),
             Some(style) => {
+                let style = if family.permuted { weights.rope_style(style) } else { style };
                 let global = rope::global(family, style, config, weights)?;
                 let base = config.rope_freq_base_swa.or(family.local_rope_base).filter(|_| config.sliding_window.is_some());
                 let local = base.map(|base| rope::local(style, config, base));

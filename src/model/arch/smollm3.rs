@@ -6,4 +6,4 @@ use super::family::Family;
 
 /// The family.
 pub const FAMILY: Family =
-    Family { name: "smollm3", models: "SmolLM 3", rope: Some(RopeStyle::Interleaved), unrotated_every: 4, ..Family::LLAMA };
+    Family { name: "smollm3", models: "SmolLM 3", rope: Some(RopeStyle::Interleaved), permuted: true, unrotated_every: 4, ..Family::LLAMA };
