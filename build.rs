@@ -24,6 +24,7 @@ const SECTIONS: &[&str] = &[
     "estimate",
     "session",
     "batch",
+    "embedder",
     "stream",
     "metrics",
     "bench_options",

@@ -1747,6 +1747,113 @@ loquat_status loquat_batch_step(loquat_batch *batch,
                                 loquat_error **error);
 
 /* ===========================================================================
+ * Embedder
+ *
+ * Texts to vectors, with an encoder model (BERT and its kind): begin with a text, step until it is done, read the embedding.
+ * ======================================================================== */
+
+/** What becomes of the embeddings of a text's tokens: what the model's file says, or the mean where it says nothing. */
+#define LOQUAT_POOLING_OF_MODEL 0
+
+/** What becomes of the embeddings of a text's tokens: they stay, one for each token. */
+#define LOQUAT_POOLING_NONE 1
+
+/** What becomes of the embeddings of a text's tokens: their mean. */
+#define LOQUAT_POOLING_MEAN 2
+
+/** What becomes of the embeddings of a text's tokens: the first one stands for the text. */
+#define LOQUAT_POOLING_CLS 3
+
+/** What becomes of the embeddings of a text's tokens: the last one stands for the text. */
+#define LOQUAT_POOLING_LAST 4
+
+/**
+ * An embedder flag: leave embeddings as they are computed. Otherwise each is divided by its length (L2 norm), so that the similarity of
+ * two is their dot product.
+ */
+#define LOQUAT_EMBED_RAW 1
+
+/** Computes embeddings, one text at a time. It keeps its model, and all memory that a step touches, from its creation on. */
+typedef struct loquat_embedder loquat_embedder;
+
+/**
+ * Opens an embedder for texts of up to `max_tokens` tokens (0: as many as the model was trained for; the memory grows with it) that pools
+ * as `pooling` says (a LOQUAT_POOLING_ number). `flags`: LOQUAT_EMBED_RAW, or 0.
+ *
+ * LOQUAT_INVALID_ARGUMENT for a model that is no encoder, one that was loaded without its weights, or more tokens than it has positions
+ * for.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_embedder_new(const loquat_model *model,
+                                  uint32_t max_tokens,
+                                  uint32_t pooling,
+                                  uint32_t flags,
+                                  loquat_embedder **embedder,
+                                  loquat_error **error);
+
+/** Frees an embedder and its memory. NULL is fine. */
+void loquat_embedder_free(loquat_embedder *embedder);
+
+/**
+ * Begins with a text (UTF-8), in place of the one before; the model's tokenizer makes the tokens, with the special ones around them that
+ * the model was trained with. Nothing is computed yet: that is the steps' work.
+ *
+ * LOQUAT_CONTEXT_FULL for more tokens than the embedder takes; what was there before stays then.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_embedder_begin_text(loquat_embedder *embedder,
+                                         const char *text,
+                                         size_t text_length,
+                                         loquat_error **error);
+
+/**
+ * Begins with tokens, in place of the text before.
+ *
+ * LOQUAT_CONTEXT_FULL for more tokens than the embedder takes, LOQUAT_INVALID_ARGUMENT for none or an id outside the vocabulary; what was
+ * there before stays then.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_embedder_begin_tokens(loquat_embedder *embedder,
+                                           const uint32_t *tokens,
+                                           size_t count,
+                                           loquat_error **error);
+
+/**
+ * Computes until the embeddings are there or `budget_ns` nanoseconds are spent (UINT64_MAX: no limit; 0: one work item).
+ *
+ * LOQUAT_OK: they are there. LOQUAT_PENDING: the budget is spent; call again to go on. LOQUAT_CANCELLED: loquat_embedder_cancel was
+ * called; call again to go on. LOQUAT_INVALID_ARGUMENT where no text was begun.
+ */
+LOQUAT_MUST_USE loquat_status loquat_embedder_step(loquat_embedder *embedder, uint64_t budget_ns, loquat_error **error);
+
+/** Stops the step in progress, or the next one. Any thread, at any time. */
+LOQUAT_MUST_USE loquat_status loquat_embedder_cancel(const loquat_embedder *embedder, loquat_error **error);
+
+/**
+ * Stores how many embeddings are there (one for the text, or with LOQUAT_POOLING_NONE one for each token; 0 before they are computed), how
+ * many floats each has, and how many tokens a text may have. Each pointer may be NULL.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_embedder_shape(const loquat_embedder *embedder,
+                                    uint32_t *rows,
+                                    uint32_t *width,
+                                    uint32_t *max_tokens,
+                                    loquat_error **error);
+
+/**
+ * Copies embedding number `row` into `buffer`, which holds `capacity` floats.
+ *
+ * LOQUAT_NOT_FOUND where there is no such row (yet), LOQUAT_BUFFER_TOO_SMALL.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_embedder_get(const loquat_embedder *embedder,
+                                  uint32_t row,
+                                  float *buffer,
+                                  size_t capacity,
+                                  size_t *length,
+                                  loquat_error **error);
+
+/* ===========================================================================
  * Stream
  *
  * A turn of a session that runs by itself: the library steps, on a thread of its own, and the host takes the events out of a queue when

@@ -26,6 +26,9 @@ class Shape:
     rope: float
     tied: bool  # no output.weight: the embedding is used again
     rotary: int = 0  # rotated elements per head, 0 for all
+    experts: int = 0  # of a layer; `ff` is the width of each
+    used: int = 0  # experts that compute for a token
+    window: int = 0  # positions of a sliding window
 
     @property
     def phi(self):
@@ -40,6 +43,10 @@ SHAPES = {
     "tinyllama": Shape("llama", 2048, 22, 32, 4, 64, 5632, "llama-spm", 1e4, False),
     "llama3.2-1b": Shape("llama", 2048, 16, 32, 8, 64, 8192, "llama-bpe", 5e5, True),
     "phi-2": Shape("phi2", 2560, 32, 32, 32, 80, 10240, "gpt-2", 1e4, False, rotary=32),
+    # The first layers of large models: what is measured is the shape of a layer.
+    "gemma2-2b-6layers": Shape("gemma2", 2304, 6, 8, 4, 256, 9216, "llama-spm", 1e4, True, window=4096),
+    "phi3-mini-6layers": Shape("phi3", 3072, 6, 32, 32, 96, 8192, "llama-spm", 1e4, False),
+    "qwen3-30b-a3b-2layers": Shape("qwen3moe", 2048, 2, 32, 4, 128, 768, "qwen2", 1e6, False, experts=128, used=8),
     "llama2-7b": Shape("llama", 4096, 32, 32, 32, 128, 11008, "llama-spm", 1e4, False),
 }
 
@@ -77,15 +84,30 @@ def tensors(s, n_vocab):
             yield from linear(p + "ffn_up", s.ff, s.embd, True)
             yield from linear(p + "ffn_down", s.embd, s.ff, True)
             continue
+        if s.arch == "phi3":
+            yield from linear(p + "attn_qkv", qkv_rows + 2 * kv_rows, s.embd, False)
+            yield from linear(p + "attn_output", s.embd, qkv_rows, False)
+            yield from norm(p + "ffn_norm", s.embd)
+            yield from linear(p + "ffn_up", 2 * s.ff, s.embd, False)
+            yield from linear(p + "ffn_down", s.embd, s.ff, False)
+            continue
         biases = s.arch == "qwen2"
         yield from linear(p + "attn_q", qkv_rows, s.embd, biases)
         yield from linear(p + "attn_k", kv_rows, s.embd, biases)
         yield from linear(p + "attn_v", kv_rows, s.embd, biases)
         yield from linear(p + "attn_output", s.embd, qkv_rows, False)
-        if s.arch == "qwen3":
+        if s.arch in ("qwen3", "qwen3moe"):
             yield vector(p + "attn_q_norm.weight", s.head, 1.0)
             yield vector(p + "attn_k_norm.weight", s.head, 1.0)
+        if s.arch == "gemma2":
+            yield from norm(p + "post_attention_norm", s.embd)
+            yield from norm(p + "post_ffw_norm", s.embd)
         yield from norm(p + "ffn_norm", s.embd)
+        if s.experts:
+            yield matrix(p + "ffn_gate_inp.weight", s.experts, s.embd)
+            for part, rows, cols in [("gate", s.ff, s.embd), ("up", s.ff, s.embd), ("down", s.embd, s.ff)]:
+                yield p + f"ffn_{part}_exps.weight", (s.experts, rows, cols), 0.0, cols**-0.5
+            continue
         yield from linear(p + "ffn_gate", s.ff, s.embd, False)
         yield from linear(p + "ffn_up", s.ff, s.embd, False)
         yield from linear(p + "ffn_down", s.embd, s.ff, False)
@@ -132,20 +154,30 @@ def write(name, vocabularies, out, seed=7):
         writer.add_layer_norm_rms_eps(1e-5)
         writer.add_key_length(s.head)
         writer.add_value_length(s.head)
+    if s.experts:
+        writer.add_expert_count(s.experts)
+        writer.add_expert_used_count(s.used)
+        writer.add_expert_feed_forward_length(s.ff)
+    if s.window:
+        writer.add_sliding_window(s.window)
+    if s.arch == "gemma2":
+        writer.add_attn_logit_softcapping(50.0)
+        writer.add_final_logit_softcapping(30.0)
     writer.add_vocab_size(n_vocab)
     writer.add_file_type(1)
     table = list(tensors(s, n_vocab))
     for tensor, shape, _, _ in table:
-        dtype = np.dtype(np.float16 if len(shape) == 2 else np.float32)
+        dtype = np.dtype(np.float16 if len(shape) > 1 else np.float32)
         writer.add_tensor_info(tensor, shape, dtype, int(np.prod(shape)) * dtype.itemsize)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     rng = np.random.default_rng(seed)
     for _, shape, mean, std in table:
-        data = np.empty(shape, np.float16 if len(shape) == 2 else np.float32)
-        for row in range(0, shape[0], 8192):  # in pieces: the F32 normals of a whole embedding would double the memory
-            piece = data[row : row + 8192]
+        data = np.empty(shape, np.float16 if len(shape) > 1 else np.float32)
+        step = 8192 if len(shape) < 3 else 8  # in pieces: the F32 normals of a whole embedding would double the memory
+        for row in range(0, shape[0], step):
+            piece = data[row : row + step]
             piece[...] = mean + std * rng.standard_normal(piece.shape, np.float32)
         writer.write_tensor_data(data)
     writer.close()

@@ -16,6 +16,7 @@ pub mod bench_options;
 mod buffer;
 mod call;
 pub mod chat;
+pub mod embedder;
 pub mod error;
 pub mod estimate;
 mod handle;
@@ -38,12 +39,13 @@ pub mod tokenizer;
 pub mod version;
 
 /// The tags of all kinds of handles: no two alike, or one would pass for the other.
-const TAGS: [u32; 15] = [
+const TAGS: [u32; 16] = [
     <batch::loquat_batch as Opaque>::TAG,
     <batch::loquat_batch_options as Opaque>::TAG,
     <bench::loquat_bench as Opaque>::TAG,
     <bench_options::loquat_bench_options as Opaque>::TAG,
     <chat::loquat_chat as Opaque>::TAG,
+    <embedder::loquat_embedder as Opaque>::TAG,
     <error::loquat_error as Opaque>::TAG,
     <job::loquat_job as Opaque>::TAG,
     <model::loquat_model as Opaque>::TAG,

@@ -119,11 +119,11 @@ impl Network {
         vectors: Vectors,
         pace: &Pace,
     ) -> Result<Self> {
-        let config = ModelConfig::from_metadata(&file.metadata)?;
+        let mut config = ModelConfig::from_metadata(&file.metadata)?;
         let mut weights = Weights::new(file, budget, vectors, pace);
-        let program = arch::build(&config, &mut weights).await?;
+        let program = arch::build(&mut config, &mut weights).await?;
+        let vocab_size = weights.rows("token_embd.weight")?;
         let vectors = weights.finish().await?;
-        let vocab_size = program.logits().len;
         if let Some(tokens) = tokenizer.map(|tokenizer| tokenizer.vocab_size() as usize)
             && tokens != vocab_size
         {

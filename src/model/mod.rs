@@ -8,6 +8,6 @@ mod loader;
 pub mod vocabulary;
 mod weights;
 
-pub use config::ModelConfig;
+pub use config::{ModelConfig, Pooling, RopeScaling};
 pub use estimate::ModelEstimate;
 pub use loaded::{LoadOptions, Model};

@@ -35,13 +35,14 @@ pub struct Weights<'a> {
     pace: &'a Pace,
     taken: HashSet<&'a str>,
     private: Vec<Reservation>,
+    zeros: Vec<Arc<[f32]>>,
 }
 
 impl<'a> Weights<'a> {
     /// Access to the tensors of `file`. The progress of `pace` counts them.
     pub fn new(file: &'a ModelFile, budget: &'a Arc<MemoryBudget>, vectors: Vectors, pace: &'a Pace) -> Self {
         pace.expect(file.tensors.len() as u64);
-        Self { file, budget, vectors, pace, taken: HashSet::new(), private: vec![] }
+        Self { file, budget, vectors, pace, taken: HashSet::new(), private: vec![], zeros: vec![] }
     }
 
     /// Where a builder may pause: after every layer.
@@ -103,6 +104,71 @@ impl<'a> Weights<'a> {
         (0..count).map(|index| self.matrix(&format!("{stem}.{index}.weight"), rows, cols)).collect()
     }
 
+    /// The matrices (rows, cols) that tensor `name` (2·rows, cols) is the first and the second half of.
+    ///
+    /// # Errors
+    /// As for [`matrix`](Self::matrix).
+    pub fn halves(&mut self, name: &str, rows: usize, cols: usize) -> Result<(Matrix, Matrix)> {
+        let tensor = self.take(name).ok_or_else(|| missing(name))?;
+        expect_dims(tensor, &[cols as u64, 2 * rows as u64])?;
+        let bytes = tensor.data.len() / 2;
+        let half = |index: usize| {
+            let data = tensor.data.slice(index * bytes..(index + 1) * bytes).expect("a part of the tensor");
+            Matrix::new(tensor.ty, rows, cols, data).map_err(|error| error.at(format!("tensor '{name}'")))
+        };
+        Ok((half(0)?, half(1)?))
+    }
+
+    /// The vectors of `len` elements that tensor `name` has `count` of, one after the other, in f32.
+    ///
+    /// # Errors
+    /// As for [`vector`](Self::vector).
+    pub fn vectors(&mut self, name: &str, count: usize, len: usize) -> Result<Arc<[f32]>> {
+        let tensor = self.take(name).ok_or_else(|| missing(name))?;
+        expect_dims(tensor, &[len as u64, count as u64])?;
+        self.decoded(tensor, count * len)
+    }
+
+    /// The first row of the matrix `name` with rows of `len` elements, in f32.
+    ///
+    /// # Errors
+    /// As for [`vector`](Self::vector).
+    pub fn first_row(&mut self, name: &str, len: usize) -> Result<Arc<[f32]>> {
+        let rows = self.rows(name)?;
+        let table = self.matrix(name, rows, len)?;
+        let mut values = self.blank(len)?;
+        if self.vectors == Vectors::Decoded {
+            quant::decode_row(table.ty(), table.rows_bytes(0..1), &mut values).map_err(|error| error.at(format!("tensor '{name}'")))?;
+        }
+        Ok(values.into())
+    }
+
+    /// A vector of zeros, for what a family leaves out and an operation asks for.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn zeros(&mut self, len: usize) -> Result<Arc<[f32]>> {
+        if let Some(zeros) = self.zeros.iter().find(|zeros| zeros.len() == len) {
+            return Ok(Arc::clone(zeros));
+        }
+        let zeros: Arc<[f32]> = self.blank(len)?.into();
+        self.zeros.push(Arc::clone(&zeros));
+        Ok(zeros)
+    }
+
+    fn blank(&mut self, len: usize) -> Result<Vec<f32>> {
+        self.private.push(self.budget.reserve(MemoryCategory::WeightsPrivate, (len * size_of::<f32>()) as u64)?);
+        Ok(vec![0.0f32; len])
+    }
+
+    fn decoded(&mut self, tensor: &TensorInfo, len: usize) -> Result<Arc<[f32]>> {
+        let mut values = self.blank(len)?;
+        if self.vectors == Vectors::Decoded {
+            quant::decode_row(tensor.ty, &tensor.data, &mut values).map_err(|error| error.at(format!("tensor '{}'", tensor.name)))?;
+        }
+        Ok(values.into())
+    }
+
     /// The vector `name` of `len` elements, in f32.
     ///
     /// # Errors
@@ -118,12 +184,7 @@ impl<'a> Weights<'a> {
     pub fn optional_vector(&mut self, name: &str, len: usize) -> Result<Option<Arc<[f32]>>> {
         let Some(tensor) = self.take(name) else { return Ok(None) };
         expect_dims(tensor, &[len as u64])?;
-        self.private.push(self.budget.reserve(MemoryCategory::WeightsPrivate, (len * size_of::<f32>()) as u64)?);
-        let mut values = vec![0.0f32; len];
-        if self.vectors == Vectors::Decoded {
-            quant::decode_row(tensor.ty, &tensor.data, &mut values).map_err(|error| error.at(format!("tensor '{name}'")))?;
-        }
-        Ok(Some(values.into()))
+        self.decoded(tensor, len).map(Some)
     }
 
     /// Rows of the matrix `name`, whatever its number of columns: the size of the vocabulary comes from the embedding.
@@ -165,9 +226,10 @@ fn missing(name: &str) -> Error {
     Error::invalid_file(format!("tensor '{name}' is missing"))
 }
 
-/// Checks a shape; trailing ones in the file do not matter.
+/// Checks a shape; trailing ones do not matter.
 fn expect_dims(tensor: &TensorInfo, expected: &[u64]) -> Result<()> {
     let given = &tensor.dims;
-    let fits = given.len() >= expected.len() && given[..expected.len()] == *expected && given[expected.len()..].iter().all(|&d| d == 1);
+    let shared = given.len().min(expected.len());
+    let fits = given[..shared] == expected[..shared] && given[shared..].iter().chain(&expected[shared..]).all(|&d| d == 1);
     if fits { Ok(()) } else { Err(Error::invalid_file(format!("tensor '{}': shape {given:?}, expected {expected:?}", tensor.name))) }
 }

@@ -118,6 +118,9 @@ impl Batch {
         if !(1..=MAX_SESSIONS).contains(&sessions) {
             return Err(Error::invalid_argument(format!("a batch for {sessions} sessions: expected 1 to {MAX_SESSIONS}")));
         }
+        if model.config()?.encoder {
+            return Err(Error::invalid_argument(format!("architecture '{}' gives embeddings, not text", model.config()?.architecture)));
+        }
         if columns < sessions || prompt_share == 0 {
             let message = format!(
                 "{columns} columns with a prompt share of {prompt_share}: a column for each of {sessions} sessions, and a share above 0"

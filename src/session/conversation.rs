@@ -149,7 +149,7 @@ impl Session {
             ContextPolicy::Stop => None,
             ContextPolicy::Shift { keep } => {
                 let keep = keep as usize;
-                Some(Shift::new(program, keep, ((context - keep) / 4).max(1)))
+                Some(Shift::new(program, keep, ((context - keep) / 4).max(1), context))
             }
         };
         let arena = Arena::new(program, runtime.kernels(), budget, batch, outputs, runtime.threads())?;

@@ -1,4 +1,4 @@
-//! Floor 5: conversations with a model: KV cache, scratch arena, step cursor; many of them in one pass.
+//! Floor 5: conversations with a model: KV cache, scratch arena, step cursor; many of them in one pass; texts to vectors.
 
 #![forbid(unsafe_code)]
 
@@ -6,6 +6,7 @@ mod background;
 mod batch;
 mod context;
 mod conversation;
+mod embedder;
 mod estimate;
 mod options;
 mod state;
@@ -15,6 +16,7 @@ mod work;
 pub use background::{Background, BackgroundEvent, Happening};
 pub use batch::{Batch, BatchEvent, BatchOptions, BatchStep};
 pub use conversation::{CancelHandle, DoneReason, Session, Step};
+pub use embedder::{EmbedStep, Embedder, EmbedderOptions};
 pub use estimate::SessionMemory;
 pub use options::{ContextPolicy, SessionOptions};
 

@@ -81,12 +81,25 @@ impl SessionOptions {
     /// # Errors
     /// `InvalidArgument` for a value out of range.
     pub(super) fn sizes(&self, config: &ModelConfig) -> Result<(usize, usize)> {
+        if config.encoder {
+            return Err(Error::invalid_argument(format!("architecture '{}' gives embeddings, not text", config.architecture)));
+        }
         let context = match self.context as usize {
             0 => config.context_length,
             n => n,
         };
         if context > MAX_CONTEXT {
             return Err(Error::invalid_argument(format!("a context of {context} positions (most: {MAX_CONTEXT})")));
+        }
+        if let Some(learned) = config.learned_positions {
+            if context > learned {
+                let message = format!("a context of {context} positions: architecture '{}' has learned {learned}", config.architecture);
+                return Err(Error::invalid_argument(message));
+            }
+            if self.context_policy != ContextPolicy::Stop {
+                let message = format!("a shift of the context in architecture '{}': its positions are learned", config.architecture);
+                return Err(Error::unsupported(message));
+            }
         }
         if self.batch == 0 {
             return Err(Error::invalid_argument("a batch of 0 tokens"));

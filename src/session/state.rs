@@ -54,9 +54,15 @@ struct Small {
 }
 
 impl Session {
+    /// The model's; turned around where the keys are rotated for a long context, since they fit no short one.
+    fn fingerprint(&self) -> u128 {
+        let model = self.model.fingerprint();
+        if self.rotates_for_long() { !model } else { model }
+    }
+
     fn small_sections(&self) -> Result<Small> {
         let shape = self.cache.shape();
-        let mut model = self.model.fingerprint().to_le_bytes().to_vec();
+        let mut model = self.fingerprint().to_le_bytes().to_vec();
         put_numbers(&mut model, &[shape.layers, shape.heads, shape.key_dim, shape.value_dim]);
         model.extend_from_slice(self.options.kv_type.name().as_bytes());
         let mut tokens = vec![];
@@ -184,7 +190,7 @@ impl Session {
         let invalid = |message: String| Err(Error::invalid_file(message));
         let State { model, tokens, turn, sampler, logits, cache } = state;
         let mut model = Reader(model);
-        if model.take(16)? != self.model.fingerprint().to_le_bytes() {
+        if model.take(16)? != self.fingerprint().to_le_bytes() {
             return invalid("is of another model".into());
         }
         let shape = self.cache.shape();

@@ -236,7 +236,7 @@ fn stream_says_what_generate_says() {
 
 #[test]
 fn errors_end_with_1_and_bad_usage_with_2() {
-    let cases: [(&str, &[&str], i32, &str); 26] = [
+    let cases: [(&str, &[&str], i32, &str); 29] = [
         ("generate", &["-m", "no-such.gguf", "-p", "x"], 1, "no-such.gguf"),
         ("generate", &["-m", "README.md", "-p", "x"], 1, "README.md"),
         ("generate", &["-f", "no-such.txt"], 1, "no-such.txt"),
@@ -263,6 +263,9 @@ fn errors_end_with_1_and_bad_usage_with_2() {
         ("load_progress", &["--budget", "-1"], 2, "--budget"),
         ("stream", &["-p", "x", "-m", "README.md"], 1, "README.md"),
         ("stream", &["-p", "x", "--queue", "0"], 2, "--queue"),
+        ("embed", &["-p", "x"], 1, "not embeddings"),
+        ("embed", &[], 2, "-p"),
+        ("embed", &["-p", "x", "--pooling", "sum"], 2, "sum"),
     ];
     for (program, arguments, status, named) in cases {
         let Some(output) = run(program, arguments) else { return };
@@ -271,10 +274,30 @@ fn errors_end_with_1_and_bad_usage_with_2() {
         assert!(stderr.contains(named) && stderr.starts_with(program), "{program} {arguments:?}: {stderr}");
         assert!(output.stdout.is_empty(), "{program} {arguments:?} printed to stdout");
     }
-    for program in ["generate", "tokenize", "bench_stats", "load_progress", "stream", "village", "game_loop", "checkpoint", "own_memory"] {
+    for program in
+        ["generate", "tokenize", "bench_stats", "load_progress", "stream", "village", "game_loop", "checkpoint", "own_memory", "embed"]
+    {
         let help = output_of(program, &["--help"]).unwrap();
         assert!(help.starts_with("Usage: ") && help.contains("-m MODEL"));
     }
+}
+
+#[test]
+fn embed_tells_equal_texts_from_others() {
+    let encoder = ["-m", "tests/goldens/models/bert.gguf"];
+    let texts = ["-p", "ab c", "-p", "AB C", "-p", "xyz"];
+    let numbers = |text: &str| -> Vec<Vec<f64>> {
+        text.lines().map(|line| line.split(' ').map(|number| number.parse().unwrap()).collect()).collect()
+    };
+    let Some(text) = output_of("embed", &[&encoder[..], &texts].concat()) else { return };
+    let similar = numbers(&text);
+    // The vocabulary is of small letters, and the model's tokenizer makes them.
+    assert_eq!((similar.len(), similar[0][0], similar[0][1]), (3, 1.0, 1.0));
+    assert!(similar[0][2] < 0.999 && similar[0][2] == similar[2][1]);
+    let vectors = |pooling: &[&str]| numbers(&output_of("embed", &[&encoder[..], &texts, &["--vectors"], pooling].concat()).unwrap());
+    let mean = vectors(&[]);
+    assert!(mean.len() == 3 && mean.iter().all(|vector| vector.len() == 32));
+    assert_ne!(mean, vectors(&["--pooling", "cls"]));
 }
 
 #[test]

@@ -171,4 +171,4 @@ macro_rules! programs {
     )*};
 }
 
-programs!(batch, bench, errors, host, job, model, origin, session, stream, text, unload);
+programs!(batch, bench, embedder, errors, host, job, model, origin, session, stream, text, unload);

@@ -19,6 +19,13 @@ pub struct PrefixId(u64);
 impl PrefixId {
     /// The beginning of every conversation.
     pub const ROOT: Self = Self(0);
+    /// The beginning of conversations whose positions are rotated for long contexts: their keys are others.
+    pub const LONG_ROOT: Self = Self(u64::MAX);
+
+    /// Whether it stands before the first page.
+    fn is_root(self) -> bool {
+        self == Self::ROOT || self == Self::LONG_ROOT
+    }
 }
 
 /// What an index holds and has done.
@@ -94,7 +101,7 @@ impl PrefixIndex {
             tree.touch(id);
             return Some(id);
         }
-        if before != PrefixId::ROOT && !tree.nodes.contains_key(&before) {
+        if !before.is_root() && !tree.nodes.contains_key(&before) {
             return None; // the page before it has been let go
         }
         let bytes = page.len() as u64;

@@ -1,4 +1,6 @@
-//! Causal attention over the caches, one item per segment, KV head and tile of columns.
+//! Attention over the caches, one item per segment, KV head and tile of columns.
+
+use std::sync::Arc;
 
 use crate::kernels::kv::Q8_LEN;
 use crate::kernels::vector::attention::{AttentionTile, scratch_floats};
@@ -17,6 +19,23 @@ pub struct Attention {
     pub out: FloatView,
     /// Factor on the scores.
     pub scale: f32,
+    /// What else there is about the scores.
+    pub rules: AttentionRules,
+}
+
+/// What a family does with scores besides scaling them; nothing by default.
+#[derive(Debug, Clone, Default)]
+pub struct AttentionRules {
+    /// Positions that a query sees: its own and those right before it; none for all.
+    pub window: Option<usize>,
+    /// Bound of the scores: `cap · tanh(s / cap)`.
+    pub soft_cap: Option<f32>,
+    /// What a score loses per position of distance (ALiBi), for each query head.
+    pub slopes: Option<Arc<[f32]>>,
+    /// One more score in the softmax, without a value, for each query head.
+    pub sinks: Option<Arc<[f32]>>,
+    /// Queries see what comes after them too, as far as it is in the same pass (encoders).
+    pub both_ways: bool,
 }
 
 /// Query rows (columns × heads of a group) per item: keys and values of a chunk are read once for all of them.
@@ -65,6 +84,7 @@ impl Attention {
         let start = tile * most;
         let columns = most.min(segment.count - start);
         let column = segment.column + start;
+        let of_heads = |values: &Option<Arc<[f32]>>| values.as_ref().map_or(std::ptr::null(), |v| v[head * group..].as_ptr());
         // SAFETY: the item's heads and columns of `out` belong to it alone; the worker's slot has room; the segment's cache holds all
         // positions up to the last column, and this operation comes after the one that stored them.
         unsafe {
@@ -87,6 +107,11 @@ impl Attention {
                 value_bytes: layout.value_bytes,
                 value_stride: layout.value_stride,
                 scale: self.scale,
+                window: self.rules.window.unwrap_or(usize::MAX),
+                soft_cap: self.rules.soft_cap.unwrap_or(0.0),
+                slopes: of_heads(&self.rules.slopes),
+                sinks: of_heads(&self.rules.sinks),
+                seen: if self.rules.both_ways { segment.first + segment.count } else { 0 },
             };
             bound.vector.attend(layout.ty)(&args, bound.arena.worker(worker).0.cast());
         }

@@ -1,4 +1,6 @@
-//! Token embedding: a row of the table per token.
+//! Token embedding: a row of the table per token, with what some families add to it.
+
+use std::sync::Arc;
 
 use crate::kernels::Matrix;
 use crate::quant;
@@ -13,6 +15,12 @@ pub(in crate::kernels) struct Embed {
     /// (vocabulary, width)
     pub table: Matrix,
     pub out: FloatView,
+    /// Factor on the row.
+    pub scale: f32,
+    /// (positions, width), added to it.
+    pub positions: Option<Matrix>,
+    /// Added to every row.
+    pub constant: Option<Arc<[f32]>>,
 }
 
 impl Embed {
@@ -22,7 +30,7 @@ impl Embed {
 
     /// # Safety
     /// As for [`Sequence::run`](crate::base::pool::Sequence::run): the item is claimed, earlier operations are complete.
-    pub unsafe fn run(&self, bound: &Bound<'_>, item: usize) {
+    pub unsafe fn run(&self, bound: &Bound<'_>, item: usize, worker: usize) {
         for column in item * COLUMNS..bound.columns().min((item + 1) * COLUMNS) {
             let token = bound.tokens[column] as usize;
             // SAFETY: the column belongs to this item alone.
@@ -30,6 +38,20 @@ impl Embed {
             // The session refuses tokens outside the vocabulary and the model refuses a table that can't be decoded.
             if quant::decode_row(self.table.ty(), self.table.rows_bytes(token..token + 1), out).is_err() {
                 out.fill(f32::NAN);
+            }
+            out.iter_mut().for_each(|x| *x *= self.scale);
+            if let Some(table) = &self.positions {
+                // SAFETY: the worker's slot holds the widest row.
+                let row = unsafe { std::slice::from_raw_parts_mut(bound.arena.worker(worker).0.cast::<f32>(), out.len()) };
+                // The session refuses contexts that are longer than the table.
+                let position = bound.positions[column] as usize;
+                if position >= table.rows() || quant::decode_row(table.ty(), table.rows_bytes(position..position + 1), row).is_err() {
+                    row.fill(f32::NAN);
+                }
+                out.iter_mut().zip(row).for_each(|(x, p)| *x += *p);
+            }
+            if let Some(constant) = &self.constant {
+                out.iter_mut().zip(constant.iter()).for_each(|(x, c)| *x += c);
             }
         }
     }

@@ -10,7 +10,6 @@ use crate::kernels::vector::VectorOps;
 
 use super::arena::{Arena, RawArena};
 use super::attention::Attention;
-use super::experts;
 use super::matmul::{Cut, MAX_COLUMNS};
 use super::pass::{Pass, Segment};
 use super::program::{Columns, Op, Program};
@@ -44,6 +43,12 @@ impl Bound<'_> {
         }
     }
 
+    /// Positions that the cache of column `column` holds.
+    pub fn capacity_of(&self, column: usize) -> usize {
+        let index = self.segments.partition_point(|segment| segment.column <= column);
+        self.segments[index - 1].capacity
+    }
+
     /// The segment that item `item` belongs to, where each has so many `items`, and the item's number in it.
     pub fn segment_of(&self, mut item: usize, items: impl Fn(&Segment) -> usize) -> (&Segment, usize) {
         for segment in self.segments {
@@ -73,6 +78,7 @@ impl Bound<'_> {
 
 /// Bytes of scratch that each of `workers` threads needs for any operation of `program` with up to `columns` columns.
 pub(super) fn worker_bytes(program: &Program, kernels: Kernels, columns: usize, workers: usize) -> usize {
+    let mut expert_bytes = 0;
     // A shift of the cache holds a key at a time.
     let mut most = program.widest.max(program.kv.key_dim) * size_of::<f32>();
     let mut product = |weight: &crate::kernels::Matrix, tile_floats: usize| {
@@ -94,8 +100,8 @@ pub(super) fn worker_bytes(program: &Program, kernels: Kernels, columns: usize, 
                 product(&op.gate, tile);
                 product(&op.up, tile);
             }
-            Op::ExpertsGated(op) => op.gate.iter().chain(&op.up).for_each(|weight| product(weight, experts::TILE_FLOATS)),
-            Op::ExpertsDown(op) => op.down.iter().for_each(|weight| product(weight, experts::TILE_FLOATS)),
+            Op::ExpertsGated(op) => expert_bytes = expert_bytes.max(op.scratch_bytes(kernels, columns)),
+            Op::ExpertsDown(op) => expert_bytes = expert_bytes.max(op.scratch_bytes(kernels, columns)),
             _ => {}
         }
     }
@@ -105,7 +111,7 @@ pub(super) fn worker_bytes(program: &Program, kernels: Kernels, columns: usize, 
             most = most.max(Attention::scratch_floats(group, program.kv.value_dim) * size_of::<f32>());
         }
     }
-    most
+    most.max(expert_bytes)
 }
 
 /// Up to how many columns a thread claims its next item ahead.
@@ -197,6 +203,8 @@ impl Sequence for Execution<'_> {
             Op::Embed(op) => op.items(bound),
             Op::RopeTable(op) => op.items(bound),
             Op::Norm(op) => op.items(bound),
+            Op::NormFloats(op) => op.items(bound),
+            Op::SigmoidScale(op) => op.items(bound),
             Op::Quantize(op) => op.items(bound),
             Op::Matmul(op) => op.items(bound),
             Op::Gated(op) => op.items(bound),
@@ -205,6 +213,7 @@ impl Sequence for Execution<'_> {
             Op::ExpertsDown(op) => op.items(bound),
             Op::RotateStore(op) => op.items(bound),
             Op::Attention(op) => op.items(bound),
+            Op::Outputs(op) => op.items(bound),
         };
         items as u32
     }
@@ -219,9 +228,11 @@ impl Sequence for Execution<'_> {
         // SAFETY: the caller's promise is the one that every operation asks for.
         unsafe {
             match &self.program.ops[op] {
-                Op::Embed(op) => op.run(bound, item),
+                Op::Embed(op) => op.run(bound, item, worker),
                 Op::RopeTable(op) => op.run(bound, item),
                 Op::Norm(op) => op.run(bound, item, worker),
+                Op::NormFloats(op) => op.run(bound, item, worker),
+                Op::SigmoidScale(op) => op.run(bound, item),
                 Op::Quantize(op) => op.run(bound, item),
                 Op::Matmul(matmul) => matmul.run(bound, item, self.next_weights(op, item, next), worker),
                 Op::Gated(gated) => gated.run(bound, item, self.next_weights(op, item, next), worker),
@@ -230,6 +241,7 @@ impl Sequence for Execution<'_> {
                 Op::ExpertsDown(op) => op.run(bound, item, worker),
                 Op::RotateStore(op) => op.run(bound, item),
                 Op::Attention(op) => op.run(bound, item, worker),
+                Op::Outputs(op) => op.run(bound, item),
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The gated feed-forward product: gate and up projections with the activation between them, fused.
 
 use crate::kernels::Matrix;
+use crate::kernels::vector::VectorOps;
 
 use super::execution::Bound;
 use super::matmul::{Cut, OutTile, product};
@@ -11,6 +12,53 @@ use super::program::{Acts, FloatView};
 pub enum Activation {
     /// x / (1 + e^−x)
     Silu,
+    /// x·Φ(x), the normal distribution in its tanh form.
+    Gelu,
+    /// x·Φ(x) by the error function.
+    GeluErf,
+    /// The clamped, shifted gate of gpt-oss.
+    ClampedSwiglu,
+}
+
+impl Activation {
+    /// `gate = activation(gate) ∘ up`
+    ///
+    /// # Safety
+    /// Both have `n` elements.
+    pub(super) unsafe fn gate(self, vector: &VectorOps, gate: *mut f32, up: *const f32, n: usize) {
+        let function = match self {
+            Self::Silu => vector.silu_mul,
+            Self::Gelu => vector.gelu_mul,
+            Self::ClampedSwiglu => vector.clamped_swiglu,
+            Self::GeluErf => unreachable!("the builder refuses it as a gate"),
+        };
+        // SAFETY: the caller's promise; the table is of an available instruction set.
+        unsafe { function(gate, up, gate, n) }
+    }
+
+    /// `x = activation(x)`
+    ///
+    /// # Safety
+    /// It has `n` elements.
+    pub(super) unsafe fn apply(self, vector: &VectorOps, x: *mut f32, n: usize) {
+        let function = match self {
+            Self::Gelu => vector.gelu,
+            Self::GeluErf => vector.gelu_erf,
+            Self::Silu | Self::ClampedSwiglu => unreachable!("the builder refuses it without a gate"),
+        };
+        // SAFETY: as above.
+        unsafe { function(x, n) }
+    }
+
+    /// Whether it stands between a gate and what it gates.
+    pub fn is_gate(self) -> bool {
+        self != Self::GeluErf
+    }
+
+    /// Whether it stands alone.
+    pub fn is_plain(self) -> bool {
+        matches!(self, Self::Gelu | Self::GeluErf)
+    }
 }
 
 pub(in crate::kernels) struct Gated {
@@ -56,9 +104,7 @@ impl Gated {
             product(bound, &self.acts, &self.up, (rows.clone(), columns.clone()), next, up, scratch);
             for column in 0..columns.len() {
                 let (gate, up) = (target.add(column * stride), tile.add(column * rows.len()));
-                match self.activation {
-                    Activation::Silu => (bound.vector.silu_mul)(gate, up, gate, rows.len()),
-                }
+                self.activation.gate(bound.vector, gate, up, rows.len());
             }
         }
     }

@@ -18,12 +18,13 @@ mod rope;
 mod shift;
 
 pub use arena::Arena;
-pub use attention::Attention;
+pub use attention::{Attention, AttentionRules};
 pub use execution::Execution;
+pub use experts::{ExpertMatrices, Routing};
 pub use ffn::Activation;
 pub use matmul::{Epilogue, Product};
 pub use norm::NormWeights;
 pub use pass::Pass;
-pub use program::{Acts, Columns, ExpertViews, Experts, FloatView, Program, ProgramBuilder};
-pub use rope::{HeadNorm, Rope, RopeStyle, RotateStore};
+pub use program::{Acts, Columns, Embedding, ExpertViews, Experts, FloatView, Program, ProgramBuilder};
+pub use rope::{HeadNorm, LongRope, Rope, RopeStyle, RotateStore};
 pub use shift::{Shift, ShiftExecution};

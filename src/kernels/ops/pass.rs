@@ -26,6 +26,8 @@ pub(super) struct Segment {
     pub count: usize,
     /// Position of the first column.
     pub first: usize,
+    /// Positions that the cache holds, where it is bound.
+    pub capacity: usize,
     /// The memory that it was last bound to.
     pub kv: Option<KvView>,
 }
@@ -69,7 +71,7 @@ impl Pass {
         self.tokens.extend_from_slice(tokens);
         self.positions.extend((first..first + tokens.len()).map(|position| position as u32));
         self.outputs.extend(outputs.map(|output| (column + output) as u32));
-        self.segments.push(Segment { column, count: tokens.len(), first, kv: None });
+        self.segments.push(Segment { column, count: tokens.len(), first, capacity: 0, kv: None });
     }
 
     /// Columns.
@@ -92,6 +94,7 @@ impl Pass {
             let segment = self.segments.get_mut(number).filter(|segment| segment.first == cache.len());
             let segment = segment.ok_or_else(|| Error::internal("a pass over caches that it was not made for"))?;
             cache.prepare(segment.count)?;
+            segment.capacity = cache.capacity();
             segment.kv = Some(cache.view());
         }
         if self.segments.iter().any(|segment| segment.kv.is_none()) {

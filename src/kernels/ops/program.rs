@@ -9,11 +9,11 @@ use crate::kernels::{ActKind, Matrix};
 
 use super::attention::Attention;
 use super::embed::Embed;
-use super::experts::{ExpertsDown, ExpertsGated, Route};
+use super::experts::{ExpertMatrices, ExpertsDown, ExpertsGated, Route, Routing};
 use super::ffn::{Activation, Gated};
 use super::matmul::{Epilogue, Matmul, Product};
-use super::norm::{Norm, NormWeights, Quantize};
-use super::rope::{Rope, RopeTable, RotateStore};
+use super::norm::{Norm, NormFloats, NormWeights, Outputs, Quantize, SigmoidScale};
+use super::rope::{HeadNorm, Rope, RopeTable, RotateStore};
 
 /// Which columns of a pass an operation works on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +71,8 @@ pub(super) enum Op {
     Embed(Embed),
     RopeTable(RopeTable),
     Norm(Norm),
+    NormFloats(NormFloats),
+    SigmoidScale(SigmoidScale),
     Quantize(Quantize),
     Matmul(Matmul),
     Gated(Gated),
@@ -79,6 +81,7 @@ pub(super) enum Op {
     ExpertsDown(ExpertsDown),
     RotateStore(RotateStore),
     Attention(Attention),
+    Outputs(Outputs),
 }
 
 /// What a mixture of experts works in.
@@ -92,16 +95,31 @@ pub struct ExpertViews {
     pub inner: FloatView,
 }
 
-/// The weights of a mixture of experts, one matrix per expert.
+/// A mixture of experts.
 pub struct Experts {
     /// (width, k)
-    pub gate: Vec<Matrix>,
+    pub gate: ExpertMatrices,
     /// (width, k)
-    pub up: Vec<Matrix>,
+    pub up: ExpertMatrices,
     /// (rows, width)
-    pub down: Vec<Matrix>,
+    pub down: ExpertMatrices,
     /// The function on the gate.
     pub activation: Activation,
+    /// How the router's logits become weights.
+    pub routing: Routing,
+}
+
+/// What stands at the beginning of a program: for each token a row of a table, and what some families do with it.
+#[derive(Debug, Clone)]
+pub struct Embedding {
+    /// (vocabulary, width)
+    pub table: Matrix,
+    /// Factor on the row.
+    pub scale: f32,
+    /// (positions, width): learned embeddings of the positions, added.
+    pub positions: Option<Matrix>,
+    /// `width` floats that are added to every row.
+    pub constant: Option<Arc<[f32]>>,
 }
 
 /// The forward pass of one model as a flat list of operations. Immutable, shared by all sessions of the model.
@@ -118,6 +136,11 @@ impl Program {
     /// The shape of the KV cache that the program reads and writes.
     pub fn kv_shape(&self) -> KvShape {
         self.kv
+    }
+
+    /// Whether keys in a cache of `capacity` positions are rotated by the frequencies for long contexts (LongRoPE).
+    pub fn rotates_for_long(&self, capacity: usize) -> bool {
+        self.ops.iter().any(|op| matches!(op, Op::RopeTable(table) if table.rope.long.as_ref().is_some_and(|long| capacity > long.beyond)))
     }
 
     /// The view that holds the logits of the output columns after a pass.
@@ -177,10 +200,41 @@ impl ProgramBuilder {
         acts
     }
 
-    /// `out = table[token]`: the embedding of each token.
-    pub fn embed(&mut self, table: &Matrix, out: FloatView) -> Result<()> {
+    /// `out = scale · table[token] + positions[position] + constant`: the embedding of each token.
+    pub fn embed(&mut self, embedding: Embedding, out: FloatView) -> Result<()> {
+        let Embedding { table, scale, positions, constant } = embedding;
         same("embedding width", table.cols(), out.len)?;
-        self.ops.push(Op::Embed(Embed { table: table.clone(), out }));
+        if let Some(positions) = &positions {
+            same("width of the position embeddings", positions.cols(), out.len)?;
+        }
+        if let Some(constant) = &constant {
+            same("embedding width", constant.len(), out.len)?;
+        }
+        self.ops.push(Op::Embed(Embed { table, out, scale, positions, constant }));
+        Ok(())
+    }
+
+    /// `out = norm(x)`, in f32; `out` may be `x`.
+    pub fn norm_floats(&mut self, x: FloatView, norm: &NormWeights, out: FloatView) -> Result<()> {
+        self.norm_to(x, norm, out, false)
+    }
+
+    /// `out += norm(x)`, in f32.
+    pub fn add_norm(&mut self, x: FloatView, norm: &NormWeights, out: FloatView) -> Result<()> {
+        self.norm_to(x, norm, out, true)
+    }
+
+    fn norm_to(&mut self, x: FloatView, norm: &NormWeights, out: FloatView, add: bool) -> Result<()> {
+        check_norm(norm, x.len)?;
+        same("norm width", out.len, x.len)?;
+        self.ops.push(Op::NormFloats(NormFloats { x, norm: norm.clone(), out, add }));
+        Ok(())
+    }
+
+    /// `x *= σ(gate)`, with one gate per column.
+    pub fn sigmoid_scale(&mut self, x: FloatView, gate: FloatView) -> Result<()> {
+        same("gates of a column", gate.len, 1)?;
+        self.ops.push(Op::SigmoidScale(SigmoidScale { x, gate }));
         Ok(())
     }
 
@@ -202,10 +256,7 @@ impl ProgramBuilder {
     }
 
     fn norm_for(&mut self, slot: &'static str, x: FloatView, norm: &NormWeights, weights: &[&Matrix], columns: Columns) -> Result<Acts> {
-        same("norm width", norm.weight.len(), x.len)?;
-        if let Some(bias) = &norm.bias {
-            same("norm bias width", bias.len(), x.len)?;
-        }
+        check_norm(norm, x.len)?;
         let acts = self.acts(slot.into(), x.len, columns, weights);
         self.ops.push(Op::Norm(Norm { x, norm: norm.clone(), acts: acts.clone() }));
         Ok(acts)
@@ -214,13 +265,18 @@ impl ProgramBuilder {
     /// Quantises `x` for the products with `weights`.
     pub fn quantize(&mut self, slot: impl Into<Cow<'static, str>>, x: FloatView, weights: &[&Matrix]) -> Acts {
         let acts = self.acts(slot.into(), x.len, x.columns, weights);
-        self.ops.push(Op::Quantize(Quantize { x, acts: acts.clone() }));
+        self.ops.push(Op::Quantize(Quantize { parts: vec![(x, acts.clone())] }));
         acts
     }
 
     /// Matrix products of the same activations, computed as one operation.
     pub fn matmul(&mut self, acts: &Acts, products: Vec<Product>) -> Result<()> {
         for product in &products {
+            if let Epilogue::Activate(activation) = product.epilogue
+                && !activation.is_plain()
+            {
+                return Err(Error::internal(format!("{activation:?} without a gate")));
+            }
             self.check_product(acts, &product.weight, product.bias.as_deref(), product.out)?;
         }
         self.ops.push(Op::Matmul(Matmul { acts: acts.clone(), products }));
@@ -229,6 +285,7 @@ impl ProgramBuilder {
 
     /// `out = activation(gate·x) · (up·x)`, element by element.
     pub fn gated(&mut self, acts: &Acts, gate: &Matrix, up: &Matrix, activation: Activation, out: FloatView) -> Result<()> {
+        check_gate(activation)?;
         self.check_product(acts, gate, None, out)?;
         self.check_product(acts, up, None, out)?;
         self.ops.push(Op::Gated(Gated { acts: acts.clone(), gate: gate.clone(), up: up.clone(), activation, out }));
@@ -236,30 +293,40 @@ impl ProgramBuilder {
     }
 
     /// A mixture of experts: `out += Σ weight · down_e·(activation(gate_e·x) ∘ (up_e·x))` over the `used` experts e that the largest of
-    /// `logits` name; the weights are the softmax over those.
+    /// `logits` name.
     pub fn experts(&mut self, acts: &Acts, views: ExpertViews, experts: Experts, out: FloatView) -> Result<()> {
         let ExpertViews { logits, routes, inner } = views;
         let (count, used) = (logits.len, routes.len / 2);
         if used == 0 || used > count {
             return Err(Error::invalid_file(format!("{used} of {count} experts")));
         }
-        for part in [&experts.gate, &experts.up, &experts.down] {
-            same("experts", part.len(), count)?;
+        check_gate(experts.activation)?;
+        let Experts { gate, up, down, activation, routing } = experts;
+        for part in [&gate, &up, &down] {
+            same("experts", part.weights.len(), count)?;
+            if let Some(biases) = &part.biases {
+                same("biases of the experts", biases.len(), count * part.weights[0].rows())?;
+            }
         }
-        let width = experts.gate[0].rows();
+        let width = gate.weights[0].rows();
         same("width of the experts", inner.len, used * width)?;
-        for weight in experts.gate.iter().chain(&experts.up) {
+        for weight in gate.weights.iter().chain(&up.weights) {
             self.check_product(acts, weight, None, inner.part(0, width))?;
         }
-        self.ops.push(Op::Route(Route { logits, out: routes }));
-        let Experts { gate, up, down, activation } = experts;
+        self.ops.push(Op::Route(Route { logits, routing, out: routes }));
         self.ops.push(Op::ExpertsGated(ExpertsGated { acts: acts.clone(), routes, gate, up, activation, out: inner }));
-        let readers: Vec<&Matrix> = down.iter().collect();
-        let slots: Vec<Acts> =
-            (0..used).map(|slot| self.quantize(format!("expert {slot}"), inner.part(slot * width, width), &readers)).collect();
-        for weight in &down {
+        let readers: Vec<&Matrix> = down.weights.iter().collect();
+        let parts: Vec<(FloatView, Acts)> = (0..used)
+            .map(|slot| {
+                let part = inner.part(slot * width, width);
+                (part, self.acts(format!("expert {slot}").into(), width, part.columns, &readers))
+            })
+            .collect();
+        let slots: Vec<Acts> = parts.iter().map(|(_, acts)| acts.clone()).collect();
+        for weight in &down.weights {
             self.check_product(&slots[0], weight, None, out)?;
         }
+        self.ops.push(Op::Quantize(Quantize { parts }));
         self.ops.push(Op::ExpertsDown(ExpertsDown { acts: slots, routes, down, out }));
         Ok(())
     }
@@ -289,8 +356,9 @@ impl ProgramBuilder {
                 return Err(Error::invalid_file(format!("{} rotary dimensions in heads of {}", 2 * rope.pairs(), kv.key_dim)));
             }
         }
-        for norm in [&op.q_norm, &op.k_norm].into_iter().flatten() {
-            same("head norm", norm.weight.len(), kv.key_dim)?;
+        for (norm, all) in [(&op.q_norm, op.q.len), (&op.k_norm, op.k.len)] {
+            let Some(HeadNorm { norm, whole }) = norm else { continue };
+            check_norm(norm, if *whole || norm.weight.len() != kv.key_dim { all } else { kv.key_dim })?;
         }
         if op.layer >= kv.layers {
             return Err(Error::internal("a layer outside the KV cache"));
@@ -299,12 +367,15 @@ impl ProgramBuilder {
         Ok(())
     }
 
-    /// Causal attention over the cache.
+    /// Attention over the cache.
     pub fn attention(&mut self, op: Attention) -> Result<()> {
         let heads = op.q.len / self.kv.key_dim;
         same("query heads per KV head", heads % self.kv.heads, 0)?;
         same("query width", op.q.len, heads * self.kv.key_dim)?;
         same("attention output", op.out.len, heads * self.kv.value_dim)?;
+        for values in [&op.rules.slopes, &op.rules.sinks].into_iter().flatten() {
+            same("values for each query head", values.len(), heads)?;
+        }
         if op.layer >= self.kv.layers {
             return Err(Error::internal("a layer outside the KV cache"));
         }
@@ -313,11 +384,31 @@ impl ProgramBuilder {
     }
 
     /// Ends the program with the output matrix: the logits of the output columns.
-    pub fn finish(mut self, acts: &Acts, output: &Matrix, bias: Option<Arc<[f32]>>) -> Result<Program> {
+    pub fn finish(mut self, acts: &Acts, output: &Matrix, bias: Option<Arc<[f32]>>, epilogue: Epilogue) -> Result<Program> {
         let logits = self.floats_for(output.rows(), Columns::Outputs);
-        self.matmul(acts, vec![Product { weight: output.clone(), bias, out: logits, epilogue: Epilogue::Store }])?;
-        Ok(Program { regions: self.regions, ops: self.ops, kv: self.kv, logits, widest: self.widest })
+        self.matmul(acts, vec![Product { weight: output.clone(), bias, out: logits, epilogue }])?;
+        Ok(self.ending_in(logits))
     }
+
+    /// Ends the program without an output matrix: what comes out are the output columns of `x`, where a program has its logits otherwise.
+    pub fn finish_embeddings(mut self, x: FloatView) -> Result<Program> {
+        let out = self.floats_for(x.len, Columns::Outputs);
+        self.ops.push(Op::Outputs(Outputs { x, out }));
+        Ok(self.ending_in(out))
+    }
+
+    fn ending_in(self, logits: FloatView) -> Program {
+        Program { regions: self.regions, ops: self.ops, kv: self.kv, logits, widest: self.widest }
+    }
+}
+
+fn check_norm(norm: &NormWeights, width: usize) -> Result<()> {
+    same("norm width", norm.weight.len(), width)?;
+    norm.bias.as_ref().map_or(Ok(()), |bias| same("norm bias width", bias.len(), width))
+}
+
+fn check_gate(activation: Activation) -> Result<()> {
+    if activation.is_gate() { Ok(()) } else { Err(Error::internal(format!("{activation:?} as a gate"))) }
 }
 
 fn same(what: &str, a: usize, b: usize) -> Result<()> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::kernels::kv::{KEY_BLOCK, KvView, store};
 
 use super::execution::Bound;
+use super::norm::NormWeights;
 use super::pass::Segment;
 use super::program::FloatView;
 
@@ -26,9 +27,28 @@ pub struct Rope {
     pub frequencies: Vec<f64>,
     /// Factor on cosine and sine.
     pub magnitude: f32,
+    /// Other frequencies for conversations whose context holds more positions than the model was first trained with (LongRoPE).
+    pub long: Option<LongRope>,
+}
+
+/// The frequencies of a long context.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LongRope {
+    /// They are for contexts of more positions than this.
+    pub beyond: usize,
+    /// Radians per position of each pair.
+    pub frequencies: Vec<f64>,
 }
 
 impl Rope {
+    /// The frequencies for a conversation whose context holds `capacity` positions.
+    pub fn frequencies_for(&self, capacity: usize) -> &[f64] {
+        match &self.long {
+            Some(long) if capacity > long.beyond => &long.frequencies,
+            _ => &self.frequencies,
+        }
+    }
+
     /// Rotated pairs of a head.
     pub fn pairs(&self) -> usize {
         self.frequencies.len()
@@ -56,7 +76,8 @@ impl RopeTable {
             // SAFETY: the column belongs to this item alone.
             let out = unsafe { std::slice::from_raw_parts_mut(bound.arena.floats(self.out, column), self.out.len) };
             let position = f64::from(bound.positions[column]);
-            for (pair, frequency) in out.chunks_exact_mut(2).zip(&self.rope.frequencies) {
+            let frequencies = self.rope.frequencies_for(bound.capacity_of(column));
+            for (pair, frequency) in out.chunks_exact_mut(2).zip(frequencies) {
                 let (sin, cos) = (position * frequency).sin_cos();
                 pair[0] = cos as f32 * self.rope.magnitude;
                 pair[1] = sin as f32 * self.rope.magnitude;
@@ -65,13 +86,13 @@ impl RopeTable {
     }
 }
 
-/// An RMS norm over each head (QK-norm).
+/// A norm of queries or keys before they are rotated (QK-norm: Henry et al. 2020, arXiv 2010.04245).
 #[derive(Clone)]
 pub struct HeadNorm {
-    /// One factor per element of a head.
-    pub weight: Arc<[f32]>,
-    /// Added to the mean square.
-    pub eps: f32,
+    /// As many factors as a head has elements, for all heads alike, or as all heads together have.
+    pub norm: NormWeights,
+    /// The mean is over all heads, not over each.
+    pub whole: bool,
 }
 
 /// Head norms, rotation of queries and keys in place, keys and values into the cache.
@@ -130,11 +151,15 @@ impl RotateStore {
     unsafe fn heads(&self, bound: &Bound<'_>, heads: *mut f32, len: usize, norm: Option<&HeadNorm>, table: Option<&[f32]>) {
         // SAFETY: the caller's promise.
         let heads = unsafe { std::slice::from_raw_parts_mut(heads, len) };
-        for head in heads.chunks_exact_mut(bound.kv_shape.key_dim) {
-            if let Some(norm) = norm {
-                // SAFETY: head and weight have key_dim elements (checked by the builder).
-                unsafe { (bound.vector.rms)(head.as_ptr(), norm.weight.as_ptr(), head.as_mut_ptr(), head.len(), norm.eps) };
+        let dim = bound.kv_shape.key_dim;
+        if let Some(HeadNorm { norm, whole }) = norm {
+            let (n, step) = if *whole { (len, 0) } else { (dim, if norm.weight.len() == dim { 0 } else { dim }) };
+            for (index, row) in heads.chunks_exact_mut(n).enumerate() {
+                // SAFETY: the weights have n elements, or n for each head (checked by the builder).
+                unsafe { norm.row(bound.vector, index * step, row.as_ptr(), row.as_mut_ptr(), n) };
             }
+        }
+        for head in heads.chunks_exact_mut(dim) {
             if let (Some(rope), Some(table)) = (&self.rope, table) {
                 rotate(rope.style, head, table);
             }

@@ -42,14 +42,14 @@ unsafe impl Sync for ShiftExecution<'_> {}
 unsafe impl Send for ShiftExecution<'_> {}
 
 impl Shift {
-    /// The shift that drops `drop` positions behind the first `keep`, for caches of `program`'s.
-    pub fn new(program: &Program, keep: usize, drop: usize) -> Self {
+    /// The shift that drops `drop` positions behind the first `keep`, for caches of `program`'s that hold `capacity`.
+    pub fn new(program: &Program, keep: usize, drop: usize, capacity: usize) -> Self {
         let mut turns = vec![None; program.kv.layers];
         for op in &program.ops {
             if let Op::RotateStore(op) = op
                 && let Some(rope) = &op.rope
             {
-                let angles = rope.frequencies.iter().flat_map(|frequency| {
+                let angles = rope.frequencies_for(capacity).iter().flat_map(|frequency| {
                     let (sin, cos) = (-(drop as f64) * frequency).sin_cos();
                     [cos as f32, sin as f32]
                 });

@@ -1,15 +1,21 @@
-//! Causal attention of a few query rows over one KV head.
+//! Attention of a few query rows over one KV head.
 //!
-//! For row r at position p and query q: `s_j = scale · Σ_d q_d · k_jd` over j ≤ p, `out = Σ_j softmax(s)_j · v_j`.
+//! For row r at position p and query q: `s_j = scale · Σ_d q_d · k_jd` over the positions j that the row sees, `out = Σ_j softmax(s)_j · v_j`.
+//! It sees j ≤ p, or with a window of w only p − w < j ≤ p (Beltagy et al. 2020, arXiv 2004.05150), or in an encoder all that there are.
+//! A soft cap makes `cap · tanh(s_j / cap)` of a score (arXiv 2408.00118), a slope adds `slope · (j − p)` to it (ALiBi: Press et al.
+//! 2021, arXiv 2108.12409), and a sink is one more score, without a value, in the softmax (gpt-oss).
 //!
 //! The cached positions are walked in chunks of [`CHUNK`], counted from position 0. Each chunk is reduced on its own (its
 //! maximum m, the sum l of e^(s−m), the vector o = Σ e^(s−m)·v) and merged into the running m, l, o in ascending order (online softmax:
 //! Milakov and Gimelshein 2018, arXiv 1805.02867). Within a chunk a score is one chain over d, o_d one chain over j, and l sixteen
 //! lanes by j mod 16. None of that depends on how many rows are computed together, so prefill and decode give equal bits.
 
+use std::ops::Range;
+
 use crate::base::fma::fma;
 use crate::kernels::kv::{KEY_BLOCK, PAGE, Q8_KEY_BYTES, Q8_LEN, Q8_VALUE_BYTES};
 
+use super::elementwise::soft_cap;
 use super::lanes::{LANES, Lanes};
 
 /// Positions that are reduced together: whole pages.
@@ -119,7 +125,7 @@ pub struct AttentionTile {
     pub value_dim: usize,
     /// Columns of the tile.
     pub columns: usize,
-    /// Position of the first column; column c attends to positions 0 ..= first + c.
+    /// Position of the first column; column c stands at first + c.
     pub first: usize,
     /// The pages of the cache, each of [`PAGE`] positions.
     pub pages: *const *mut u8,
@@ -135,9 +141,29 @@ pub struct AttentionTile {
     pub value_stride: usize,
     /// Factor on the scores, 1/√key_dim as a rule.
     pub scale: f32,
+    /// Positions that a row sees, its own and those right before it; `usize::MAX` for all.
+    pub window: usize,
+    /// Bound of the scores; 0 for none.
+    pub soft_cap: f32,
+    /// Of each head of the group, what a score loses per position of distance (ALiBi); null for none.
+    pub slopes: *const f32,
+    /// Of each head of the group, one more score; null for none.
+    pub sinks: *const f32,
+    /// Positions that every row sees, whatever its own (encoders); 0 for causal attention.
+    pub seen: usize,
 }
 
 impl AttentionTile {
+    /// The positions that row `row` sees.
+    #[inline(always)]
+    fn sight(&self, row: usize) -> Range<usize> {
+        if self.seen > 0 {
+            return 0..self.seen;
+        }
+        let end = self.first + row / self.group + 1;
+        end.saturating_sub(self.window)..end
+    }
+
     /// The block of keys that begins with `position`.
     ///
     /// # Safety
@@ -170,7 +196,7 @@ pub fn scratch_floats(rows: usize, value_stride: usize) -> usize {
 ///
 /// # Safety
 /// As for [`Lanes`]; the pointers of `tile` are valid for the shapes it states, the pages
-/// hold keys and values up to position `first + columns`, keys up to the end of its block of 16; `scratch` has [`scratch_floats`] floats for `columns · group` rows; nothing overlaps `out`.
+/// hold keys and values of what the rows see, keys up to the end of its block of 16; `scratch` has [`scratch_floats`] floats for `columns · group` rows; nothing overlaps `out`.
 #[inline(always)]
 pub unsafe fn attend<V: Lanes, E: KvElement>(tile: &AttentionTile, scratch: *mut f32) {
     let rows = tile.columns * tile.group;
@@ -187,33 +213,33 @@ pub unsafe fn attend<V: Lanes, E: KvElement>(tile: &AttentionTile, scratch: *mut
             *maxima.add(row) = f32::NEG_INFINITY;
             *sums.add(row) = 0.0;
         }
-        let end = tile.first + tile.columns;
-        let mut start = 0;
+        let end = tile.sight(rows - 1).end;
+        let mut start = tile.sight(0).start / CHUNK * CHUNK;
         while start < end {
             let mut row = 0;
             while row < rows {
                 // Each load of keys or values, with its conversion, serves that many rows.
                 let count = if V::REGISTERS >= 32 && rows - row >= ROWS { ROWS } else { (rows - row).min(4) };
-                // Positions of this chunk that each row sees.
-                let mut limits = [0usize; ROWS];
-                for (r, limit) in limits.iter_mut().enumerate().take(count) {
-                    let seen = tile.first + (row + r) / tile.group + 1;
-                    *limit = seen.saturating_sub(start).min(CHUNK);
+                // Positions of this chunk that each row sees; both ends ascend with the row.
+                let mut sights = [(0usize, 0usize); ROWS];
+                for (r, sight) in sights.iter_mut().enumerate().take(count) {
+                    let seen = tile.sight(row + r);
+                    *sight = (seen.start.saturating_sub(start).min(CHUNK), seen.end.saturating_sub(start).min(CHUNK));
                 }
-                if limits[count - 1] > 0 {
+                if sights[..count].iter().any(|(from, to)| from < to) {
                     match (count, V::REGISTERS < 32) {
-                        (ROWS, false) => rows_of_chunk::<V, E, ROWS, 2>(tile, start, row, &limits, scores, part),
-                        (4, false) => rows_of_chunk::<V, E, 4, 2>(tile, start, row, &limits, scores, part),
-                        (3, false) => rows_of_chunk::<V, E, 3, 2>(tile, start, row, &limits, scores, part),
-                        (2, false) => rows_of_chunk::<V, E, 2, 4>(tile, start, row, &limits, scores, part),
-                        (_, false) => rows_of_chunk::<V, E, 1, 8>(tile, start, row, &limits, scores, part),
-                        (4, true) => rows_of_chunk::<V, E, 4, 1>(tile, start, row, &limits, scores, part),
-                        (3, true) => rows_of_chunk::<V, E, 3, 1>(tile, start, row, &limits, scores, part),
-                        (2, true) => rows_of_chunk::<V, E, 2, 2>(tile, start, row, &limits, scores, part),
-                        (_, true) => rows_of_chunk::<V, E, 1, 4>(tile, start, row, &limits, scores, part),
+                        (ROWS, false) => rows_of_chunk::<V, E, ROWS, 2>(tile, start, row, &sights, scores, part),
+                        (4, false) => rows_of_chunk::<V, E, 4, 2>(tile, start, row, &sights, scores, part),
+                        (3, false) => rows_of_chunk::<V, E, 3, 2>(tile, start, row, &sights, scores, part),
+                        (2, false) => rows_of_chunk::<V, E, 2, 4>(tile, start, row, &sights, scores, part),
+                        (_, false) => rows_of_chunk::<V, E, 1, 8>(tile, start, row, &sights, scores, part),
+                        (4, true) => rows_of_chunk::<V, E, 4, 1>(tile, start, row, &sights, scores, part),
+                        (3, true) => rows_of_chunk::<V, E, 3, 1>(tile, start, row, &sights, scores, part),
+                        (2, true) => rows_of_chunk::<V, E, 2, 2>(tile, start, row, &sights, scores, part),
+                        (_, true) => rows_of_chunk::<V, E, 1, 4>(tile, start, row, &sights, scores, part),
                     }
-                    for (r, &limit) in limits.iter().enumerate().take(count) {
-                        if limit > 0 {
+                    for (r, &(from, to)) in sights.iter().enumerate().take(count) {
+                        if from < to {
                             let (m, l) = (maxima.add(row + r), sums.add(row + r));
                             let o = running.add((row + r) * tile.value_stride);
                             merge::<V>(m, l, o, scores.add(r * CHUNK), part.add(r * tile.value_stride), tile.value_stride);
@@ -227,7 +253,10 @@ pub unsafe fn attend<V: Lanes, E: KvElement>(tile: &AttentionTile, scratch: *mut
         for row in 0..rows {
             let out = tile.out.add(row / tile.group * tile.out_stride + row % tile.group * tile.value_dim);
             let o = running.add(row * tile.value_stride);
-            let inverse = V::splat(1.0 / *sums.add(row));
+            let inverse = match tile.sinks.is_null() {
+                true => V::splat(1.0 / *sums.add(row)),
+                false => V::splat(with_sink::<V>(*maxima.add(row), *sums.add(row), *tile.sinks.add(row % tile.group))),
+            };
             let mut d = 0;
             while d < tile.value_dim {
                 let n = (tile.value_dim - d).min(LANES);
@@ -243,6 +272,18 @@ pub unsafe fn attend<V: Lanes, E: KvElement>(tile: &AttentionTile, scratch: *mut
     }
 }
 
+/// What a row's vector is multiplied by where its softmax has one more score, `sink`: 1/(l + e^(sink − m)), with both parts taken relative
+/// to the larger of m and sink.
+#[inline(always)]
+unsafe fn with_sink<V: Lanes>(m: f32, l: f32, sink: f32) -> f32 {
+    let top = if m > sink { m } else { sink };
+    let mut exponents = [0.0f32; LANES];
+    (exponents[0], exponents[1]) = (m - top, sink - top);
+    // SAFETY: the array has 16 elements.
+    unsafe { V::load(exponents.as_ptr()).exp().store(exponents.as_mut_ptr()) };
+    exponents[0] / fma(l, exponents[0], exponents[1])
+}
+
 /// One chunk of R rows, first row `row`: leaves e^(s−m) in `scores[r][..]` with m and l in its first two elements, and o in `part[r]`.
 /// Works on B blocks of 16 positions at once so that the chains hide each other's latency.
 #[inline(always)]
@@ -250,7 +291,7 @@ unsafe fn rows_of_chunk<V: Lanes, E: KvElement, const R: usize, const B: usize>(
     tile: &AttentionTile,
     start: usize,
     row: usize,
-    limits: &[usize; ROWS],
+    sights: &[(usize, usize); ROWS],
     scores: *mut f32,
     part: *mut f32,
 ) {
@@ -260,9 +301,8 @@ unsafe fn rows_of_chunk<V: Lanes, E: KvElement, const R: usize, const B: usize>(
         for (r, q) in q.iter_mut().enumerate() {
             *q = tile.q.add((row + r) / tile.group * tile.q_stride + (row + r) % tile.group * tile.key_dim);
         }
-        let longest = limits[R - 1];
-        let blocks = longest.div_ceil(KEY_BLOCK);
-        let mut block = 0;
+        let (first, blocks) = (sights[0].0 / KEY_BLOCK, sights[R - 1].1.div_ceil(KEY_BLOCK));
+        let mut block = first;
         while block + B <= blocks {
             score_blocks::<V, E, R, B>(&q, start + block * KEY_BLOCK, tile, scores.add(block * KEY_BLOCK));
             block += B;
@@ -273,20 +313,32 @@ unsafe fn rows_of_chunk<V: Lanes, E: KvElement, const R: usize, const B: usize>(
         }
         let mut totals = [(0.0f32, 0.0f32); R];
         for r in 0..R {
-            if limits[r] == 0 {
+            let (from, to) = sights[r];
+            if from >= to {
                 continue;
             }
             let s = scores.add(r * CHUNK);
-            for j in limits[r]..blocks * KEY_BLOCK {
+            if tile.soft_cap > 0.0 {
+                soft_cap::<V>(s.add(first * LANES), tile.soft_cap, (blocks - first) * LANES);
+            }
+            if !tile.slopes.is_null() {
+                let slope = *tile.slopes.add((row + r) % tile.group);
+                let own = tile.first + (row + r) / tile.group;
+                for j in from..to {
+                    // Exact: positions are far below 2²⁴.
+                    *s.add(j) = fma(-slope, own.abs_diff(start + j) as f32, *s.add(j));
+                }
+            }
+            for j in (first * KEY_BLOCK..from).chain(to..blocks * KEY_BLOCK) {
                 *s.add(j) = f32::NEG_INFINITY;
             }
-            let mut top = V::load(s);
-            for b in 1..blocks {
+            let mut top = V::load(s.add(first * LANES));
+            for b in first + 1..blocks {
                 top = V::load(s.add(b * LANES)).max(top);
             }
             let m = top.max_lane();
             let mut sum = V::splat(0.0);
-            for b in 0..blocks {
+            for b in first..blocks {
                 let p = V::load(s.add(b * LANES)).sub(V::splat(m)).exp();
                 p.store(s.add(b * LANES));
                 sum = sum.add(p);
@@ -298,15 +350,15 @@ unsafe fn rows_of_chunk<V: Lanes, E: KvElement, const R: usize, const B: usize>(
         // Sums that are kept at once, R of each.
         let together = if V::REGISTERS < 32 { 4 / R } else { 16 / R };
         while together >= 4 && d + 4 <= vectors {
-            weigh::<V, E, R, 4>(tile, start, limits, scores, part, d);
+            weigh::<V, E, R, 4>(tile, start, sights, scores, part, d);
             d += 4;
         }
         while together >= 2 && d + 2 <= vectors {
-            weigh::<V, E, R, 2>(tile, start, limits, scores, part, d);
+            weigh::<V, E, R, 2>(tile, start, sights, scores, part, d);
             d += 2;
         }
         while d < vectors {
-            weigh::<V, E, R, 1>(tile, start, limits, scores, part, d);
+            weigh::<V, E, R, 1>(tile, start, sights, scores, part, d);
             d += 1;
         }
         for (r, (m, l)) in totals.into_iter().enumerate() {
@@ -351,26 +403,34 @@ unsafe fn score_blocks<V: Lanes, E: KvElement, const R: usize, const B: usize>(
     }
 }
 
-/// `part[r][16·d ..] = Σ_j p[r][j] · V[j]` for N vectors of 16 value elements, j ascending to each row's own limit.
+/// `part[r][16·d ..] = Σ_j p[r][j] · V[j]` for N vectors of 16 value elements, j ascending over what each row sees.
 #[inline(always)]
 unsafe fn weigh<V: Lanes, E: KvElement, const R: usize, const N: usize>(
     tile: &AttentionTile,
     start: usize,
-    limits: &[usize; ROWS],
+    sights: &[(usize, usize); ROWS],
     scores: *const f32,
     part: *mut f32,
     d: usize,
 ) {
-    // SAFETY: the caller's ranges; limits ascend with the row.
+    // SAFETY: the caller's ranges; both ends of them ascend with the row.
     unsafe {
         let mut acc = [[V::splat(0.0); N]; R];
-        let mut page = 0;
-        while page < limits[0] {
-            let values = tile.value(start + page);
-            for j in page..(page + PAGE).min(limits[0]) {
+        // What all rows see is read once for them; what lies before and behind it, by each that sees it.
+        let common = sights[R - 1].0..sights[0].1.max(sights[R - 1].0);
+        for r in 0..R {
+            for j in sights[r].0..sights[r].1.min(common.start) {
+                weigh_one::<V, E, N>(tile, start + j, *scores.add(r * CHUNK + j), d, &mut acc[r]);
+            }
+        }
+        let mut from = common.start;
+        while from < common.end {
+            let to = (from / PAGE * PAGE + PAGE).min(common.end);
+            let values = tile.value(start + from);
+            for j in from..to {
                 let mut v = [V::splat(0.0); N];
                 for (n, v) in v.iter_mut().enumerate() {
-                    *v = E::value::<V>(values.add((j - page) * tile.value_bytes), (d + n) * LANES);
+                    *v = E::value::<V>(values.add((j - from) * tile.value_bytes), (d + n) * LANES);
                 }
                 for r in 0..R {
                     let p = V::splat(*scores.add(r * CHUNK + j));
@@ -379,19 +439,28 @@ unsafe fn weigh<V: Lanes, E: KvElement, const R: usize, const N: usize>(
                     }
                 }
             }
-            page += PAGE;
+            from = to;
         }
         for r in 0..R {
-            for j in limits[0]..limits[r] {
-                let p = V::splat(*scores.add(r * CHUNK + j));
-                for n in 0..N {
-                    let v = E::value::<V>(tile.value(start + j), (d + n) * LANES);
-                    acc[r][n] = p.fma(v, acc[r][n]);
-                }
+            for j in common.end..sights[r].1 {
+                weigh_one::<V, E, N>(tile, start + j, *scores.add(r * CHUNK + j), d, &mut acc[r]);
             }
             for n in 0..N {
                 acc[r][n].store(part.add(r * tile.value_stride + (d + n) * LANES));
             }
+        }
+    }
+}
+
+/// `acc += p · V[position]` for N vectors from element 16·d on.
+#[inline(always)]
+unsafe fn weigh_one<V: Lanes, E: KvElement, const N: usize>(tile: &AttentionTile, position: usize, p: f32, d: usize, acc: &mut [V; N]) {
+    // SAFETY: the caller's ranges.
+    unsafe {
+        let value = tile.value(position);
+        for n in 0..N {
+            let v = E::value::<V>(value, (d + n) * LANES);
+            acc[n] = V::splat(p).fma(v, acc[n]);
         }
     }
 }

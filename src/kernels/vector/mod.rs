@@ -24,8 +24,18 @@ pub struct VectorOps {
     pub layer: unsafe fn(*const f32, *const f32, *const f32, *mut f32, usize, f32),
     /// [`elementwise::silu_mul`]
     pub silu_mul: unsafe fn(*const f32, *const f32, *mut f32, usize),
+    /// [`elementwise::gelu_mul`]
+    pub gelu_mul: unsafe fn(*const f32, *const f32, *mut f32, usize),
+    /// [`elementwise::clamped_swiglu`]
+    pub clamped_swiglu: unsafe fn(*const f32, *const f32, *mut f32, usize),
     /// [`elementwise::gelu`]
     pub gelu: unsafe fn(*mut f32, usize),
+    /// [`elementwise::gelu_erf`]
+    pub gelu_erf: unsafe fn(*mut f32, usize),
+    /// [`elementwise::soft_cap`]
+    pub soft_cap: unsafe fn(*mut f32, f32, usize),
+    /// [`elementwise::scale`]
+    pub scale: unsafe fn(*mut f32, f32, usize),
     /// [`elementwise::add`]
     pub add: unsafe fn(*mut f32, *const f32, usize),
     /// `n` floats to IEEE half, rounded to nearest even.
@@ -90,8 +100,23 @@ macro_rules! instantiate {
             use super::attention::{AttentionTile, Bf16, F16, F32, Q8, attend};
             use super::{VectorOps, elementwise, norm};
 
-            pub static TABLE: VectorOps =
-                VectorOps { rms, layer, silu_mul, gelu, add, to_f16, attend_f16, attend_bf16, attend_f32, attend_q8 };
+            pub static TABLE: VectorOps = VectorOps {
+                rms,
+                layer,
+                silu_mul,
+                gelu_mul,
+                clamped_swiglu,
+                gelu,
+                gelu_erf,
+                soft_cap,
+                scale,
+                add,
+                to_f16,
+                attend_f16,
+                attend_bf16,
+                attend_f32,
+                attend_q8,
+            };
 
             $(#[$attribute])?
             unsafe fn rms(x: *const f32, weight: *const f32, y: *mut f32, n: usize, eps: f32) {
@@ -107,6 +132,31 @@ macro_rules! instantiate {
             unsafe fn silu_mul(gate: *const f32, up: *const f32, y: *mut f32, n: usize) {
                 // SAFETY: as above.
                 unsafe { elementwise::silu_mul::<$lanes>(gate, up, y, n) }
+            }
+            $(#[$attribute])?
+            unsafe fn gelu_mul(gate: *const f32, up: *const f32, y: *mut f32, n: usize) {
+                // SAFETY: as above.
+                unsafe { elementwise::gelu_mul::<$lanes>(gate, up, y, n) }
+            }
+            $(#[$attribute])?
+            unsafe fn clamped_swiglu(gate: *const f32, up: *const f32, y: *mut f32, n: usize) {
+                // SAFETY: as above.
+                unsafe { elementwise::clamped_swiglu::<$lanes>(gate, up, y, n) }
+            }
+            $(#[$attribute])?
+            unsafe fn gelu_erf(x: *mut f32, n: usize) {
+                // SAFETY: as above.
+                unsafe { elementwise::gelu_erf::<$lanes>(x, n) }
+            }
+            $(#[$attribute])?
+            unsafe fn soft_cap(x: *mut f32, cap: f32, n: usize) {
+                // SAFETY: as above.
+                unsafe { elementwise::soft_cap::<$lanes>(x, cap, n) }
+            }
+            $(#[$attribute])?
+            unsafe fn scale(x: *mut f32, factor: f32, n: usize) {
+                // SAFETY: as above.
+                unsafe { elementwise::scale::<$lanes>(x, factor, n) }
             }
             $(#[$attribute])?
             unsafe fn gelu(x: *mut f32, n: usize) {

@@ -89,6 +89,44 @@ fn activation_functions() {
     let gelu = |x: f64| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x)).tanh());
     assert_close(&got[..200], gate.iter().take(200).map(|&g| gelu(f64::from(g))), 1e-6);
 
+    let got = same_bits(|ops| {
+        let mut y = gate.clone();
+        // SAFETY: as above.
+        unsafe { (ops.gelu_erf)(y.as_mut_ptr(), y.len()) };
+        y
+    });
+    let exact = |x: f64| 0.5 * x * (1.0 + erf(x / std::f64::consts::SQRT_2));
+    assert_close(&got[..204], gate.iter().take(204).map(|&g| exact(f64::from(g))), 1e-6);
+
+    let got = same_bits(|ops| {
+        let mut y = gate.clone();
+        // SAFETY: as above.
+        unsafe { (ops.gelu_mul)(y.as_ptr(), up.as_ptr(), y.as_mut_ptr(), y.len()) };
+        y
+    });
+    assert_close(&got[..200], gate.iter().zip(&up).take(200).map(|(&g, &u)| gelu(f64::from(g)) * f64::from(u)), 1e-6);
+
+    let wide: Vec<f32> = up.iter().map(|x| x * 20.0).collect();
+    let got = same_bits(|ops| {
+        let mut y = gate.clone();
+        // SAFETY: as above.
+        unsafe { (ops.clamped_swiglu)(y.as_ptr(), wide.as_ptr(), y.as_mut_ptr(), y.len()) };
+        y
+    });
+    let clamped = |g: f64, u: f64| g.min(7.0) / (1.0 + (-1.702 * g.min(7.0)).exp()) * (u.clamp(-7.0, 7.0) + 1.0);
+    assert_close(&got[..204], gate.iter().zip(&wide).take(204).map(|(&g, &u)| clamped(f64::from(g), f64::from(u))), 2e-6);
+
+    let got = same_bits(|ops| {
+        let mut y = gate.clone();
+        // SAFETY: as above.
+        unsafe {
+            (ops.soft_cap)(y.as_mut_ptr(), 5.0, y.len());
+            (ops.scale)(y.as_mut_ptr(), 3.0, y.len());
+        }
+        y
+    });
+    assert_close(&got, gate.iter().map(|&g| 15.0 * (f64::from(g) / 5.0).tanh()), 1e-6);
+
     let nan = same_bits(|ops| {
         let mut y = vec![f32::NAN; 3];
         // SAFETY: as above.
@@ -96,6 +134,19 @@ fn activation_functions() {
         y.iter().map(|v| if v.is_nan() { 1.0 } else { 0.0 }).collect()
     });
     assert_eq!(nan, [1.0; 3]);
+}
+
+/// The error function by its series and, far out, its limit.
+fn erf(x: f64) -> f64 {
+    if x.abs() > 6.0 {
+        return x.signum();
+    }
+    let (mut term, mut sum) = (x, x);
+    for n in 1..200 {
+        term *= -x * x / f64::from(n);
+        sum += term / f64::from(2 * n + 1);
+    }
+    (2.0 / std::f64::consts::PI.sqrt() * sum).clamp(-1.0, 1.0)
 }
 
 #[test]
@@ -133,6 +184,23 @@ struct Head {
     group: usize,
     key_dim: usize,
     value_dim: usize,
+    rules: Rules,
+}
+
+/// What there is about the scores besides their scale.
+#[derive(Default, Clone)]
+struct Rules {
+    window: Option<usize>,
+    soft_cap: f32,
+    slopes: Vec<f32>,
+    sinks: Vec<f32>,
+    both_ways: bool,
+}
+
+impl Rules {
+    fn pointer(values: &[f32]) -> *const f32 {
+        if values.is_empty() { std::ptr::null() } else { values.as_ptr() }
+    }
 }
 
 impl Head {
@@ -156,7 +224,7 @@ impl Head {
             values.push(v.iter().enumerate().map(|(d, &x)| rounded(ty, x, &v[d / 32 * 32..value_dim.min(d / 32 * 32 + 32)])).collect());
         }
         let q = noise(7, positions * group * key_dim);
-        Self { layout, pages, keys, values, q, group, key_dim, value_dim }
+        Self { layout, pages, keys, values, q, group, key_dim, value_dim, rules: Rules::default() }
     }
 
     /// The outputs of columns `first..first + columns`, computed in tiles of `tile` columns.
@@ -183,6 +251,11 @@ impl Head {
                 value_bytes: self.layout.value_bytes,
                 value_stride: self.layout.value_stride,
                 scale: 1.0 / (self.key_dim as f32).sqrt(),
+                window: self.rules.window.unwrap_or(usize::MAX),
+                soft_cap: self.rules.soft_cap,
+                slopes: Rules::pointer(&self.rules.slopes),
+                sinks: Rules::pointer(&self.rules.sinks),
+                seen: if self.rules.both_ways { first + columns } else { 0 },
             };
             // SAFETY: the layout is that of the memory, and out and scratch have the sizes that the contract asks for.
             unsafe { ops.attend(self.layout.ty)(&args, scratch.as_mut_ptr()) };
@@ -190,15 +263,28 @@ impl Head {
         out
     }
 
-    fn reference(&self, position: usize, g: usize) -> Vec<f64> {
+    fn reference(&self, position: usize, g: usize, end: usize) -> Vec<f64> {
+        let rules = &self.rules;
         let q = &self.q[(position * self.group + g) * self.key_dim..][..self.key_dim];
-        let scores: Vec<f64> = self.keys[..=position]
+        let seen = if rules.both_ways { end } else { position + 1 };
+        let scores: Vec<f64> = self.keys[..seen]
             .iter()
-            .map(|k| k.iter().zip(q).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>() / (self.key_dim as f64).sqrt())
+            .enumerate()
+            .map(|(j, k)| {
+                let mut score = k.iter().zip(q).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>() / (self.key_dim as f64).sqrt();
+                if rules.soft_cap > 0.0 {
+                    score = f64::from(rules.soft_cap) * (score / f64::from(rules.soft_cap)).tanh();
+                }
+                if let Some(slope) = rules.slopes.get(g) {
+                    score -= f64::from(*slope) * position.abs_diff(j) as f64;
+                }
+                if rules.window.is_some_and(|window| j + window <= position) { f64::NEG_INFINITY } else { score }
+            })
             .collect();
-        let top = scores.iter().copied().fold(f64::MIN, f64::max);
+        let sink = rules.sinks.get(g).map_or(f64::NEG_INFINITY, |&sink| f64::from(sink));
+        let top = scores.iter().copied().fold(sink, f64::max);
         let weights: Vec<f64> = scores.iter().map(|s| (s - top).exp()).collect();
-        let total: f64 = weights.iter().sum();
+        let total: f64 = weights.iter().sum::<f64>() + (sink - top).exp();
         (0..self.value_dim).map(|d| weights.iter().zip(&self.values).map(|(w, v)| w * f64::from(v[d])).sum::<f64>() / total).collect()
     }
 }
@@ -211,7 +297,7 @@ fn attention_matches_f64_and_all_instruction_sets() {
             for (first, columns) in [(0, 1), (0, 5), (250, 20), (599, 1)] {
                 let got = same_bits(|ops| head.attend(ops, first, columns, columns));
                 let expected = (first..first + columns).flat_map(|p| (0..group).flat_map(move |g| vec![(p, g)]));
-                let expected: Vec<f64> = expected.flat_map(|(p, g)| head.reference(p, g)).collect();
+                let expected: Vec<f64> = expected.flat_map(|(p, g)| head.reference(p, g, first + columns)).collect();
                 assert_close(&got, expected.into_iter(), 3e-6);
             }
         }
@@ -225,6 +311,37 @@ fn attention_does_not_depend_on_the_tile() {
         let whole = head.attend(ops, 0, 530, 530);
         for tile in [1, 2, 7, 32] {
             assert_eq!(bits(&head.attend(ops, 0, 530, tile)), bits(&whole));
+        }
+    }
+}
+
+#[test]
+fn attention_by_every_rule_matches_f64_and_does_not_depend_on_the_tile() {
+    let rules = [
+        Rules { window: Some(1), ..Default::default() },
+        Rules { window: Some(7), soft_cap: 2.0, ..Default::default() },
+        Rules { window: Some(256), sinks: vec![0.5, -1.0, 20.0], ..Default::default() },
+        Rules { window: Some(300), slopes: vec![0.5, 0.25, 0.125], ..Default::default() },
+        Rules { sinks: vec![-30.0, 0.0, 3.0], ..Default::default() },
+        Rules { both_ways: true, slopes: vec![0.5, 0.25, 0.125], ..Default::default() },
+    ];
+    for ty in [KvType::F16, KvType::F32] {
+        let mut head = Head::new(ty, 20, 33, 3, 600);
+        for rules in &rules {
+            head.rules = rules.clone();
+            for (first, columns) in [(0, 1), (0, 600), (250, 20), (511, 3), (599, 1)] {
+                let got = same_bits(|ops| head.attend(ops, first, columns, columns));
+                let expected = (first..first + columns).flat_map(|p| (0..3).flat_map(move |g| vec![(p, g)]));
+                let expected: Vec<f64> = expected.flat_map(|(p, g)| head.reference(p, g, first + columns)).collect();
+                assert_close(&got, expected.into_iter(), 3e-6);
+                if !rules.both_ways {
+                    for (_, ops) in tables() {
+                        for tile in [1, 3, 10, 32] {
+                            assert_eq!(bits(&head.attend(ops, first, columns, tile)), bits(&got));
+                        }
+                    }
+                }
+            }
         }
     }
 }

@@ -1,15 +1,19 @@
-//! llama: Llama 2, 3, 3.1, 3.2, TinyLlama, Mistral, SmolLM2, Yi and others of that shape; with experts, Mixtral.
+//! llama: everything of Llama's shape; with experts, Mixtral (arXiv 2401.04088). The converter permutes query and key rows to interleaved
+//! pairs.
 
 use crate::kernels::ops::RopeStyle;
 
-use super::super::config::ModelConfig;
-use super::super::weights::Weights;
-use super::Building;
-use super::decoder::{self, Family, Presence};
+use super::family::{Family, MIXTURE, Presence};
 
-const FAMILY: Family = Family { rope: RopeStyle::Interleaved, qkv_bias: Presence::Sometimes, head_norms: false, experts: true };
-
-/// The converter permutes query and key rows to interleaved pairs.
-pub fn build<'a>(config: &'a ModelConfig, weights: &'a mut Weights<'_>) -> Building<'a> {
-    Box::pin(decoder::build(&FAMILY, config, weights))
-}
+/// The family.
+pub const FAMILY: Family = Family {
+    name: "llama",
+    models: "Llama 2, 3, 3.1, 3.2, 3.3; TinyLlama; Mistral; Mixtral; SmolLM2; Yi",
+    options: &["attention.sliding_window"],
+    qkv_bias: Presence::Sometimes,
+    attn_output_bias: Presence::Sometimes,
+    rope: Some(RopeStyle::Interleaved),
+    permuted: true,
+    experts: Some(MIXTURE),
+    ..Family::LLAMA
+};

@@ -1,15 +1,6 @@
-//! qwen3: Qwen 3, dense (arXiv 2505.09388): the llama decoder with RMS norms on the heads of query and key.
+//! qwen3: Qwen 3 (arXiv 2505.09388): queries and keys are normalised per head.
 
-use crate::kernels::ops::RopeStyle;
+use super::family::{Family, QkNorm};
 
-use super::super::config::ModelConfig;
-use super::super::weights::Weights;
-use super::Building;
-use super::decoder::{self, Family, Presence};
-
-const FAMILY: Family = Family { rope: RopeStyle::Halves, qkv_bias: Presence::Never, head_norms: true, experts: false };
-
-/// Builds the forward pass.
-pub fn build<'a>(config: &'a ModelConfig, weights: &'a mut Weights<'_>) -> Building<'a> {
-    Box::pin(decoder::build(&FAMILY, config, weights))
-}
+/// The family.
+pub const FAMILY: Family = Family { name: "qwen3", models: "Qwen 3 (dense)", qk_norm: QkNorm::Heads, ..Family::LLAMA };

@@ -1,0 +1,273 @@
+//! Every family of architectures against another implementation (Hugging Face transformers): models of random weights, small enough to be
+//! kept, made by tests/goldens/models.py. The README's table of architectures is made here: LOQUAT_UPDATE_SNAPSHOTS=1 in the environment
+//! writes it anew.
+
+mod common;
+
+use std::path::PathBuf;
+
+use common::npy;
+use loquat::base::ErrorKind;
+use loquat::kernels::Isa;
+use loquat::model::arch::families;
+use loquat::model::{LoadOptions, Model, Pooling};
+use loquat::runtime::{Runtime, RuntimeOptions, Threads};
+use loquat::session::{
+    Batch, BatchOptions, BatchStep, ContextPolicy, EmbedStep, Embedder, EmbedderOptions, KvType, Session, SessionOptions, Step,
+};
+
+/// How far a logit may be from the golden one.
+const TOLERANCE: f32 = 1e-3;
+
+/// Tokens that are a prompt; those behind them come one by one.
+const PROMPT: usize = 24;
+
+fn file(name: &str) -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/goldens/models")).join(name)
+}
+
+/// The models that are kept, by name.
+fn names() -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(file(""))
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.strip_suffix(".gguf").map(str::to_owned))
+        .collect();
+    names.sort();
+    assert!(names.len() >= 30, "{} models", names.len());
+    names
+}
+
+fn tokens() -> Vec<u32> {
+    serde_json::from_slice(&std::fs::read(file("tokens.json")).unwrap()).unwrap()
+}
+
+fn load(name: &str, threads: usize, isa: Option<Isa>) -> Model {
+    let runtime = Runtime::new(RuntimeOptions { threads: Threads::Count(threads), isa, ..Default::default() }).unwrap();
+    Model::load(&runtime, &file(&format!("{name}.gguf")), LoadOptions::default()).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// The context of a model's golden: LongRoPE looks at it.
+fn context(name: &str) -> u32 {
+    if name == "phi3-short" { 32 } else { 64 }
+}
+
+/// The logits of all positions: a prompt in chunks of `chunk` tokens, then token by token, in slices of `budget` nanoseconds.
+fn logits(model: &Model, name: &str, kv_type: KvType, chunk: usize, budget: u64) -> Vec<f32> {
+    let options =
+        SessionOptions { context: context(name), batch: 32, kv_type, all_logits: true, max_tokens: Some(0), ..Default::default() };
+    let mut session = Session::new(model, &options).unwrap();
+    let tokens = tokens();
+    let (prompt, rest) = tokens.split_at(PROMPT);
+    let mut logits = vec![];
+    for part in prompt.chunks(chunk).chain(rest.chunks(1)) {
+        session.append(part).unwrap();
+        while session.step(budget).unwrap() == Step::Pending {}
+        for position in session.logits_range() {
+            logits.extend_from_slice(session.logits_at(position).unwrap());
+        }
+    }
+    logits
+}
+
+fn is_encoder(name: &str) -> bool {
+    name.ends_with("bert")
+}
+
+/// What comes out for all positions: logits, or the embeddings of an encoder.
+fn outputs(name: &str) -> Vec<f32> {
+    let model = load(name, 2, None);
+    if !is_encoder(name) {
+        return logits(&model, name, KvType::F32, PROMPT, u64::MAX);
+    }
+    embeddings(&model, Pooling::None, u64::MAX)
+}
+
+fn embeddings(model: &Model, pooling: Pooling, budget: u64) -> Vec<f32> {
+    let options = EmbedderOptions { pooling: Some(pooling), normalize: false, ..Default::default() };
+    let mut embedder = Embedder::new(model, &options).unwrap();
+    embedder.begin(&tokens()).unwrap();
+    while embedder.step(budget).unwrap() == EmbedStep::Pending {}
+    (0..embedder.rows()).flat_map(|row| embedder.row(row).unwrap().to_vec()).collect()
+}
+
+/// The largest difference between two lists; a NaN is the largest.
+fn largest_difference(got: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(got.len(), expected.len());
+    got.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0f32, |worst, x| if x <= worst { worst } else { x })
+}
+
+/// The rows of the README's table: one per family.
+fn table(worst: &[(String, f32)]) -> String {
+    let results: serde_json::Value = serde_json::from_slice(&std::fs::read(file("llama_cpp.json")).unwrap()).unwrap();
+    let mut rows = String::from(
+        "| `general.architecture` | models | formats | largest difference from transformers | from llama.cpp |\n|---|---|---|---|---|\n",
+    );
+    for family in families() {
+        let of_family: Vec<&(String, f32)> = worst
+            .iter()
+            .filter(|(name, _)| {
+                let model = load(name, 1, None);
+                model.metadata().str("general.architecture").unwrap() == Some(family.name)
+            })
+            .collect();
+        assert!(!of_family.is_empty(), "no model of {}", family.name);
+        let golden = of_family.iter().map(|(_, worst)| *worst).fold(0.0, f32::max);
+        let known: Vec<f64> = of_family.iter().filter_map(|(name, _)| results["differences"][name.as_str()].as_f64()).collect();
+        let peer = known.iter().copied().reduce(f64::max).map_or("not checked".to_owned(), decade);
+        rows += &format!("| `{}` | {} | GGUF | {} | {peer} |\n", family.name, family.models, decade(f64::from(golden)));
+    }
+    rows
+}
+
+/// The power of ten above a difference: its digits may change with the mathematical library of a system.
+fn decade(x: f64) -> String {
+    format!("< 1e{}", (x.max(1e-9).log10().floor() as i32) + 1)
+}
+
+const TABLE: [&str; 2] = ["<!-- made by tests/architectures.rs -->\n", "<!-- end -->\n"];
+
+#[test]
+fn every_family_gives_the_outputs_of_the_reference_as_the_readme_says() {
+    let mut worst = vec![];
+    for name in names() {
+        let difference = largest_difference(&outputs(&name), &npy(&file(&format!("{name}.npy"))));
+        println!("{name}: largest difference {difference:.2e}");
+        worst.push((name, difference));
+    }
+    let wrong: Vec<_> = worst.iter().filter(|(_, difference)| !(*difference <= TOLERANCE)).collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let readme = std::fs::read_to_string(path).unwrap().replace("\r\n", "\n");
+    let (before, rest) = readme.split_once(TABLE[0]).expect("the README has the table");
+    let (found, after) = rest.split_once(TABLE[1]).expect("the table has an end");
+    let table = table(&worst);
+    if std::env::var_os("LOQUAT_UPDATE_SNAPSHOTS").is_some_and(|value| value == "1") {
+        std::fs::write(path, [before, TABLE[0], &table, TABLE[1], after].concat()).unwrap();
+    } else {
+        assert!(found == table, "the README's table of architectures is out of date; it would now be:\n{table}");
+    }
+}
+
+#[test]
+fn pooling_and_slices_change_nothing_in_the_embeddings() {
+    for name in names().iter().filter(|name| is_encoder(name)) {
+        let model = load(name, 2, None);
+        let all = embeddings(&model, Pooling::None, u64::MAX);
+        let width = all.len() / tokens().len();
+        assert_eq!(embeddings(&model, Pooling::None, 0), all, "{name}");
+        assert_eq!(embeddings(&model, Pooling::Cls, 0), all[..width], "{name}");
+        assert_eq!(embeddings(&model, Pooling::Last, 0), all[all.len() - width..], "{name}");
+        let mean = embeddings(&model, Pooling::Mean, 0);
+        for (dimension, mean) in mean.iter().enumerate() {
+            let sum: f64 = all.chunks(width).map(|row| f64::from(row[dimension])).sum();
+            assert!((sum / tokens().len() as f64 - f64::from(*mean)).abs() < 1e-6, "{name}");
+        }
+        for isa in Isa::available() {
+            assert_eq!(embeddings(&load(name, 1, Some(isa)), Pooling::None, u64::MAX), all, "{name}: {}", isa.name());
+        }
+    }
+}
+
+#[test]
+fn the_bits_depend_on_nothing_but_the_tokens() {
+    for name in names().iter().filter(|name| !is_encoder(name)) {
+        let bits = |model: &Model, chunk, budget| -> Vec<u32> {
+            logits(model, name, KvType::F16, chunk, budget).iter().map(|x| x.to_bits()).collect()
+        };
+        let model = load(name, 2, None);
+        let reference = bits(&model, PROMPT, u64::MAX);
+        for chunk in [1, 5, 7] {
+            assert!(bits(&model, chunk, u64::MAX) == reference, "{name}: chunks of {chunk}");
+        }
+        assert!(bits(&model, PROMPT, 0) == reference, "{name}: one item at a time");
+        assert!(bits(&load(name, 1, None), PROMPT, u64::MAX) == reference, "{name}: one thread");
+        for isa in Isa::available() {
+            assert!(bits(&load(name, 2, Some(isa)), PROMPT, u64::MAX) == reference, "{name}: {}", isa.name());
+        }
+    }
+}
+
+#[test]
+fn neighbours_in_a_batch_change_nothing() {
+    for name in ["gemma2", "gpt-oss", "qwen2moe", "phi3-long", "mpt", "gpt2"] {
+        let model = load(name, 2, None);
+        let options = SessionOptions { context: 64, batch: 32, ignore_eog: true, max_tokens: Some(4), ..Default::default() };
+        let tokens = tokens();
+        let prompts = [&tokens[..20], &tokens[3..9], &tokens[5..28]];
+        let alone: Vec<Vec<u32>> = prompts
+            .iter()
+            .map(|prompt| {
+                let mut session = Session::new(&model, &options).unwrap();
+                session.append(prompt).unwrap();
+                while !matches!(session.step(u64::MAX).unwrap(), Step::Done { .. }) {}
+                session.tokens().iter().copied().chain(bits_of_logits(&session)).collect()
+            })
+            .collect();
+        let mut sessions: Vec<Session> = prompts.iter().map(|_| Session::new(&model, &options).unwrap()).collect();
+        sessions.iter_mut().zip(prompts).for_each(|(session, prompt)| session.append(prompt).unwrap());
+        let mut batch = Batch::new(&model, BatchOptions { sessions: 3, columns: 11, prompt_share: 5 }).unwrap();
+        let mut all: Vec<&mut Session> = sessions.iter_mut().collect();
+        while batch.step(&mut all, u64::MAX).unwrap() != BatchStep::Idle {}
+        for (session, alone) in sessions.iter().zip(&alone) {
+            let got: Vec<u32> = session.tokens().iter().copied().chain(bits_of_logits(session)).collect();
+            assert!(got == *alone, "{name}");
+        }
+    }
+}
+
+fn bits_of_logits(session: &Session) -> Vec<u32> {
+    session.logits().unwrap().iter().map(|x| x.to_bits()).collect()
+}
+
+#[test]
+fn learned_positions_end_where_their_table_does() {
+    let model = load("gpt2", 1, None);
+    let new = |context, context_policy| Session::new(&model, &SessionOptions { context, context_policy, ..Default::default() });
+    assert!(new(64, ContextPolicy::Stop).is_ok());
+    let Err(error) = new(65, ContextPolicy::Stop) else { panic!("65 of 64 positions") };
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    let Err(error) = new(64, ContextPolicy::Shift { keep: 4 }) else { panic!("learned positions shifted") };
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+}
+
+#[test]
+fn a_state_rotated_for_a_long_context_fits_no_short_one() {
+    let model = load("phi3-long", 1, None);
+    let session = |context| {
+        let mut session = Session::new(&model, &SessionOptions { context, max_tokens: Some(0), ..Default::default() }).unwrap();
+        session.append(&tokens()[..8]).unwrap();
+        session.step(u64::MAX).unwrap();
+        let mut state = vec![];
+        session.save(&mut state).unwrap();
+        (session, state)
+    };
+    let ((mut short, short_state), (mut long, long_state)) = (session(16), session(64));
+    assert_ne!(bits_of_logits(&short), bits_of_logits(&long));
+    short.restore(&short_state).unwrap();
+    long.restore(&long_state).unwrap();
+    assert!(short.restore(&long_state).is_err() && long.restore(&short_state).is_err());
+}
+
+#[test]
+fn a_full_context_is_shifted_with_each_layers_own_rotation() {
+    for name in ["gemma3", "smollm3", "mpt", "gpt-oss"] {
+        let model = load(name, 2, None);
+        let options = SessionOptions {
+            context: 32,
+            kv_type: KvType::F32,
+            context_policy: ContextPolicy::Shift { keep: 4 },
+            ignore_eog: true,
+            max_tokens: Some(40),
+            ..Default::default()
+        };
+        let mut session = Session::new(&model, &options).unwrap();
+        session.append(&tokens()[..16]).unwrap();
+        let mut count = 0;
+        while let Step::Token { .. } = session.step(u64::MAX).unwrap() {
+            count += 1;
+        }
+        assert_eq!(count, 40, "{name}");
+        assert!(session.logits().unwrap().iter().all(|x| x.is_finite()), "{name}");
+    }
+}
