@@ -25,6 +25,7 @@ const SECTIONS: &[&str] = &[
     "batch",
     "stream",
     "metrics",
+    "quantize",
     "bench_options",
     "bench",
     "bench_figures",

@@ -26,6 +26,7 @@ pub mod metrics;
 pub mod model;
 #[cfg(unix)]
 mod own_thread;
+pub mod quantize;
 pub mod runtime;
 pub mod session;
 pub mod session_options;
@@ -37,7 +38,7 @@ pub mod tokenizer;
 pub mod version;
 
 /// The tags of all kinds of handles: no two alike, or one would pass for the other.
-const TAGS: [u32; 15] = [
+const TAGS: [u32; 16] = [
     <batch::loquat_batch as Opaque>::TAG,
     <batch::loquat_batch_options as Opaque>::TAG,
     <bench::loquat_bench as Opaque>::TAG,
@@ -47,6 +48,7 @@ const TAGS: [u32; 15] = [
     <job::loquat_job as Opaque>::TAG,
     <model::loquat_model as Opaque>::TAG,
     <model::loquat_model_options as Opaque>::TAG,
+    <quantize::loquat_quantize_options as Opaque>::TAG,
     <runtime::loquat_runtime as Opaque>::TAG,
     <runtime::loquat_runtime_options as Opaque>::TAG,
     <session::loquat_session as Opaque>::TAG,

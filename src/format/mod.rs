@@ -15,11 +15,13 @@ mod metadata;
 mod source;
 mod tensor;
 mod value;
+mod writer;
 
 pub use metadata::Metadata;
 pub use source::{Access, Source};
 pub use tensor::TensorInfo;
 pub use value::{Array, StringArray, Value, ValueType};
+pub use writer::GgufWriter;
 
 use std::path::Path;
 use std::sync::Arc;
