@@ -3,7 +3,7 @@
 use super::super::iq4::VALUES;
 use super::for_tiles;
 use super::legacy::pack_nibbles;
-use super::search::{Grid, as_f16, codes, fit_scale, fit_scales, lanes, low_byte};
+use super::search::{Grid, as_f16, codes, fit_scale, fit_scales, low_byte, weighted_lanes};
 
 /// The sixteen values.
 struct Unequal;
@@ -56,14 +56,14 @@ impl Grid for Unequal {
 
 #[inline(always)]
 pub(super) fn iq4_nl(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    for_tiles((32, 18), values, importance, out, |values, weights, out| {
-        let (x, w) = (lanes::<32, 8>(values), lanes::<32, 8>(weights));
+    for_tiles((32, 18), values, importance, out, |values, importance, out| {
+        let (x, w) = weighted_lanes::<32, 8>(values, importance);
         let mut scales = fit_scale::<Unequal, 32, 8>(&x, &w);
         let mut halves = [half::f16::ZERO; 8];
         for l in 0..8 {
             (halves[l], scales[l]) = as_f16(scales[l]);
         }
-        let codes = codes::<Unequal, 32, 8>(&x, &scales);
+        let codes = codes::<Unequal, 32, 8>(values, &scales);
         for (b, out) in out.as_chunks_mut::<18>().0.iter_mut().enumerate() {
             out[..2].copy_from_slice(&halves[b].to_le_bytes());
             pack_nibbles(&codes[32 * b..], &mut out[2..]);
@@ -73,11 +73,11 @@ pub(super) fn iq4_nl(values: &[f32], importance: Option<&[f32]>, out: &mut [u8])
 
 #[inline(always)]
 pub(super) fn iq4_xs(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    for_tiles((256, 136), values, importance, out, |values, weights, out| {
-        let (x, w) = (lanes::<32, 8>(values), lanes::<32, 8>(weights));
+    for_tiles((256, 136), values, importance, out, |values, importance, out| {
+        let (x, w) = weighted_lanes::<32, 8>(values, importance);
         let found = fit_scales::<Unequal, 32, 8>(&x, &w, (-32.0, 31.0));
         let d = found.d.to_f32();
-        let codes = codes::<Unequal, 32, 8>(&x, &found.scales.map(|scale| d * scale));
+        let codes = codes::<Unequal, 32, 8>(values, &found.scales.map(|scale| d * scale));
         let mut high = 0u16;
         out[4..8].fill(0);
         for (sub, scale) in found.scales.iter().enumerate() {

@@ -1,6 +1,6 @@
 //! Encoders of the K-quants: the sub-blocks of a super-block are searched side by side, then brought under the scales of the whole.
 
-use super::search::{Integers, affine_codes, codes, fit_scales, fit_scales_and_minima, lanes, low_byte};
+use super::search::{Integers, affine_codes, codes, fit_scales, fit_scales_and_minima, low_byte, weighted_lanes};
 use super::{TILE, for_tiles};
 
 /// What an element stands for once the integers are chosen: `scale · q + offset` for each sub-block.
@@ -13,8 +13,8 @@ struct Affine<const L: usize> {
 }
 
 #[inline(always)]
-fn affine<const N: usize, const L: usize>(values: &[f32; TILE], weights: &[f32; TILE], levels: f32, most: f32) -> Affine<L> {
-    let (x, w) = (lanes::<N, L>(values), lanes::<N, L>(weights));
+fn affine<const N: usize, const L: usize>(values: &[f32; TILE], importance: Option<&[f32; TILE]>, levels: f32, most: f32) -> Affine<L> {
+    let (x, w) = weighted_lanes::<N, L>(values, importance);
     let found = fit_scales_and_minima::<N, L>(&x, &w, levels, most);
     let (d, dmin) = (found.d.to_f32(), found.dmin.to_f32());
     let (mut scales, mut offsets, mut scale_bits, mut minimum_bits) = ([0.0; L], [0.0; L], [0; L], [0; L]);
@@ -24,18 +24,18 @@ fn affine<const N: usize, const L: usize>(values: &[f32; TILE], weights: &[f32; 
         scale_bits[l] = low_byte(found.scales[l]);
         minimum_bits[l] = low_byte(found.minima[l]);
     }
-    let codes = affine_codes::<N, L>(&x, &scales, &offsets, levels);
+    let codes = affine_codes::<N, L>(values, &scales, &offsets, levels);
     Affine { d: found.d.to_le_bytes(), dmin: found.dmin.to_le_bytes(), scales: scale_bits, minima: minimum_bits, codes }
 }
 
 /// Signed integers as scales, under d.
 #[inline(always)]
-fn scaled<const LEAST: i32>(values: &[f32; TILE], weights: &[f32; TILE], range: (f32, f32)) -> ([u8; 2], [f32; 16], [u8; TILE]) {
-    let (x, w) = (lanes::<16, 16>(values), lanes::<16, 16>(weights));
-    let found = fit_scales::<Integers<LEAST>, 16, 16>(&x, &w, range);
+fn scaled<const LEAST: i32>(values: &[f32; TILE], importance: Option<&[f32; TILE]>, range: (f32, f32)) -> ([u8; 2], [f32; 16], [u8; TILE]) {
+    let (x, w) = weighted_lanes::<16, 16>(values, importance);
+    let found = fit_scales::<Integers<LEAST, 9>, 16, 16>(&x, &w, range);
     let d = found.d.to_f32();
     let scales = found.scales.map(|scale| d * scale);
-    (found.d.to_le_bytes(), found.scales, codes::<Integers<LEAST>, 16, 16>(&x, &scales))
+    (found.d.to_le_bytes(), found.scales, codes::<Integers<LEAST, 9>, 16, 16>(values, &scales))
 }
 
 /// The two lowest bits of 256 codes: each half of 128 elements has 32 bytes, whose bit pairs hold elements l, l + 32, l + 64 and l + 96.
@@ -51,8 +51,8 @@ fn pack_pairs(codes: &[u8; TILE], out: &mut [u8]) {
 
 #[inline(always)]
 pub(super) fn q2_k(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    for_tiles((256, 84), values, importance, out, |values, weights, out| {
-        let block = affine::<16, 16>(values, weights, 3.0, 15.0);
+    for_tiles((256, 84), values, importance, out, |values, importance, out| {
+        let block = affine::<16, 16>(values, importance, 3.0, 15.0);
         for l in 0..16 {
             out[l] = block.scales[l] | block.minima[l] << 4;
         }
@@ -64,8 +64,8 @@ pub(super) fn q2_k(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 
 #[inline(always)]
 pub(super) fn q3_k(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    for_tiles((256, 110), values, importance, out, |values, weights, out| {
-        let (d, scales, codes) = scaled::<-4>(values, weights, (-32.0, 31.0));
+    for_tiles((256, 110), values, importance, out, |values, importance, out| {
+        let (d, scales, codes) = scaled::<-4>(values, importance, (-32.0, 31.0));
         for l in 0..32 {
             out[l] = (0..8).fold(0, |bits, group| bits | (codes[32 * group + l] >> 2) << group);
         }
@@ -105,8 +105,8 @@ fn pack_nibbles(codes: &[u8; TILE], out: &mut [u8]) {
 
 #[inline(always)]
 pub(super) fn q4_k(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    for_tiles((256, 144), values, importance, out, |values, weights, out| {
-        let block = affine::<32, 8>(values, weights, 15.0, 63.0);
+    for_tiles((256, 144), values, importance, out, |values, importance, out| {
+        let block = affine::<32, 8>(values, importance, 15.0, 63.0);
         out[..2].copy_from_slice(&block.d);
         out[2..4].copy_from_slice(&block.dmin);
         pack_scales(&block.scales, &block.minima, &mut out[4..16]);
@@ -116,8 +116,8 @@ pub(super) fn q4_k(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 
 #[inline(always)]
 pub(super) fn q5_k(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    for_tiles((256, 176), values, importance, out, |values, weights, out| {
-        let block = affine::<32, 8>(values, weights, 31.0, 63.0);
+    for_tiles((256, 176), values, importance, out, |values, importance, out| {
+        let block = affine::<32, 8>(values, importance, 31.0, 63.0);
         out[..2].copy_from_slice(&block.d);
         out[2..4].copy_from_slice(&block.dmin);
         pack_scales(&block.scales, &block.minima, &mut out[4..16]);
@@ -130,8 +130,8 @@ pub(super) fn q5_k(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 
 #[inline(always)]
 pub(super) fn q6_k(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    for_tiles((256, 210), values, importance, out, |values, weights, out| {
-        let (d, scales, codes) = scaled::<-32>(values, weights, (-128.0, 127.0));
+    for_tiles((256, 210), values, importance, out, |values, importance, out| {
+        let (d, scales, codes) = scaled::<-32>(values, importance, (-128.0, 127.0));
         for half in 0..2 {
             let codes = &codes[128 * half..128 * (half + 1)];
             for l in 0..64 {

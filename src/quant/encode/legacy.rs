@@ -1,11 +1,13 @@
 //! Encoders of the blocks of 32 with one scale: Q8_0, Q4_0, Q4_1, Q5_0, Q5_1. Eight blocks are searched at a time.
 
-use super::search::{Grid, Integers, affine_codes, as_f16, codes, fit_affine, fit_scale, lanes, low_byte, reciprocal, round};
+use super::search::{Grid, Integers, affine_codes, as_f16, codes, fit_affine, fit_scale, low_byte, reciprocal, round, weighted_lanes};
 use super::{TILE, for_tiles};
 
 /// Elements of a block, and blocks of a tile.
 const N: usize = 32;
 const L: usize = 8;
+/// Few, since these types are chosen where it is to be fast, and most of the gain over none is in the first.
+const TRIES: usize = 3;
 
 /// Steps are so fine that the largest element alone sets the scale.
 #[inline(always)]
@@ -29,27 +31,27 @@ pub(super) fn q8_0(values: &[f32], out: &mut [u8]) {
 
 /// Blocks with a scale alone: their scales and the bits of their elements.
 #[inline(always)]
-fn scaled<G: Grid>(values: &[f32; TILE], weights: &[f32; TILE]) -> ([half::f16; L], [u8; TILE]) {
-    let (x, w) = (lanes::<N, L>(values), lanes::<N, L>(weights));
+fn scaled<G: Grid>(values: &[f32; TILE], importance: Option<&[f32; TILE]>) -> ([half::f16; L], [u8; TILE]) {
+    let (x, w) = weighted_lanes::<N, L>(values, importance);
     let mut scales = fit_scale::<G, N, L>(&x, &w);
     let mut halves = [half::f16::ZERO; L];
     for l in 0..L {
         (halves[l], scales[l]) = as_f16(scales[l]);
     }
-    (halves, codes::<G, N, L>(&x, &scales))
+    (halves, codes::<G, N, L>(values, &scales))
 }
 
 /// Blocks with scale and offset.
 #[inline(always)]
-fn affine(values: &[f32; TILE], weights: &[f32; TILE], levels: f32) -> ([half::f16; L], [half::f16; L], [u8; TILE]) {
-    let (x, w) = (lanes::<N, L>(values), lanes::<N, L>(weights));
-    let (mut scales, mut offsets) = fit_affine::<N, L>(&x, &w, levels, false);
+fn affine(values: &[f32; TILE], importance: Option<&[f32; TILE]>, levels: f32) -> ([half::f16; L], [half::f16; L], [u8; TILE]) {
+    let (x, w) = weighted_lanes::<N, L>(values, importance);
+    let (mut scales, mut offsets) = fit_affine::<N, L, TRIES>(&x, &w, levels, false);
     let (mut half_scales, mut half_offsets) = ([half::f16::ZERO; L], [half::f16::ZERO; L]);
     for l in 0..L {
         (half_scales[l], scales[l]) = as_f16(scales[l]);
         (half_offsets[l], offsets[l]) = as_f16(offsets[l]);
     }
-    (half_scales, half_offsets, affine_codes::<N, L>(&x, &scales, &offsets, levels))
+    (half_scales, half_offsets, affine_codes::<N, L>(values, &scales, &offsets, levels))
 }
 
 /// The low nibbles of a block's 32 codes: of element j in the low and of element j + 16 in the high half of byte j.
@@ -69,8 +71,8 @@ fn pack_fifths(codes: &[u8], out: &mut [u8]) {
 
 #[inline(always)]
 pub(super) fn q4_0(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    for_tiles((32, 18), values, importance, out, |values, weights, out| {
-        let (d, codes) = scaled::<Integers<-8>>(values, weights);
+    for_tiles((32, 18), values, importance, out, |values, importance, out| {
+        let (d, codes) = scaled::<Integers<-8, TRIES>>(values, importance);
         for (b, out) in out.as_chunks_mut::<18>().0.iter_mut().enumerate() {
             out[..2].copy_from_slice(&d[b].to_le_bytes());
             pack_nibbles(&codes[N * b..], &mut out[2..]);
@@ -80,8 +82,8 @@ pub(super) fn q4_0(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 
 #[inline(always)]
 pub(super) fn q4_1(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    for_tiles((32, 20), values, importance, out, |values, weights, out| {
-        let (d, m, codes) = affine(values, weights, 15.0);
+    for_tiles((32, 20), values, importance, out, |values, importance, out| {
+        let (d, m, codes) = affine(values, importance, 15.0);
         for (b, out) in out.as_chunks_mut::<20>().0.iter_mut().enumerate() {
             out[..2].copy_from_slice(&d[b].to_le_bytes());
             out[2..4].copy_from_slice(&m[b].to_le_bytes());
@@ -92,8 +94,8 @@ pub(super) fn q4_1(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 
 #[inline(always)]
 pub(super) fn q5_0(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    for_tiles((32, 22), values, importance, out, |values, weights, out| {
-        let (d, codes) = scaled::<Integers<-16>>(values, weights);
+    for_tiles((32, 22), values, importance, out, |values, importance, out| {
+        let (d, codes) = scaled::<Integers<-16, TRIES>>(values, importance);
         for (b, out) in out.as_chunks_mut::<22>().0.iter_mut().enumerate() {
             out[..2].copy_from_slice(&d[b].to_le_bytes());
             pack_fifths(&codes[N * b..N * (b + 1)], &mut out[2..6]);
@@ -104,8 +106,8 @@ pub(super) fn q5_0(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 
 #[inline(always)]
 pub(super) fn q5_1(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    for_tiles((32, 24), values, importance, out, |values, weights, out| {
-        let (d, m, codes) = affine(values, weights, 31.0);
+    for_tiles((32, 24), values, importance, out, |values, importance, out| {
+        let (d, m, codes) = affine(values, importance, 31.0);
         for (b, out) in out.as_chunks_mut::<24>().0.iter_mut().enumerate() {
             out[..2].copy_from_slice(&d[b].to_le_bytes());
             out[2..4].copy_from_slice(&m[b].to_le_bytes());

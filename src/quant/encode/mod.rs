@@ -118,22 +118,29 @@ fn check_importance(importance: &[f32], len: usize) -> Result<()> {
     }
 }
 
-/// Calls `encode` for each 256 elements, their weights and their blocks; the last time with zeros behind the row where it ends earlier, and with
-/// those blocks that the row has.
+/// Calls `encode` for each 256 elements, the weights given for them, and their blocks; the last time with zeros behind the row where it ends
+/// earlier, and with those blocks that the row has.
 #[inline(always)]
 fn for_tiles(
     (block_len, block_bytes): (usize, usize),
     values: &[f32],
     importance: Option<&[f32]>,
     out: &mut [u8],
-    mut encode: impl FnMut(&[f32; TILE], &[f32; TILE], &mut [u8]),
+    mut encode: impl FnMut(&[f32; TILE], Option<&[f32; TILE]>, &mut [u8]),
 ) {
-    for (number, (values, out)) in values.chunks(TILE).zip(out.chunks_mut(TILE / block_len * block_bytes)).enumerate() {
-        let importance = importance.map(|importance| &importance[number * TILE..number * TILE + values.len()]);
-        let mut tile = [0.0; TILE];
-        tile[..values.len()].copy_from_slice(values);
-        let weights = search::weights(&tile, importance);
-        encode(&tile, &weights, out);
+    let (tiles, rest) = values.as_chunks::<TILE>();
+    let importance = importance.map(|importance| importance.as_chunks::<TILE>());
+    let (whole, rest_out) = out.split_at_mut(tiles.len() * (TILE / block_len * block_bytes));
+    for (number, (values, out)) in tiles.iter().zip(whole.chunks_exact_mut(TILE / block_len * block_bytes)).enumerate() {
+        encode(values, importance.map(|(importance, _)| &importance[number]), out);
+    }
+    if !rest.is_empty() {
+        let (mut tile, mut weights) = ([0.0; TILE], [1.0; TILE]);
+        tile[..rest.len()].copy_from_slice(rest);
+        if let Some((_, importance)) = importance {
+            weights[..rest.len()].copy_from_slice(importance);
+        }
+        encode(&tile, importance.map(|_| &weights), rest_out);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::fp4::half_of_e8m0;
 use super::legacy::pack_nibbles;
-use super::search::{lanes, low_byte};
+use super::search::{low_byte, weighted_lanes};
 use super::{TILE, for_tiles};
 
 /// The nearest of twice the magnitudes of E2M1.
@@ -27,8 +27,8 @@ const CODES: [u8; 13] = [0, 1, 2, 3, 4, 0, 5, 0, 6, 0, 0, 0, 7];
 
 #[inline(always)]
 pub(super) fn mxfp4(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    for_tiles((32, 17), values, importance, out, |values, weights, out| {
-        let (x, w) = (lanes::<32, 8>(values), lanes::<32, 8>(weights));
+    for_tiles((32, 17), values, importance, out, |values, importance, out| {
+        let (x, w) = weighted_lanes::<32, 8>(values, importance);
         let mut largest = [0.0f32; 8];
         for row in &x {
             for l in 0..8 {
@@ -48,7 +48,7 @@ pub(super) fn mxfp4(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) 
                 exponents[l] = if better { candidates[l] } else { exponents[l] };
             }
         }
-        let codes = codes(&x, &exponents.map(half_of_e8m0));
+        let codes = codes(values, &exponents.map(half_of_e8m0));
         for (b, out) in out.as_chunks_mut::<17>().0.iter_mut().enumerate() {
             out[0] = exponents[b];
             pack_nibbles(&codes[32 * b..], &mut out[1..]);
@@ -79,13 +79,13 @@ fn errors(x: &[[f32; 8]; 32], w: &[[f32; 8]; 32], scales: &[f32; 8], units: &[f3
 }
 
 #[inline(always)]
-fn codes(x: &[[f32; 8]; 32], scales: &[f32; 8]) -> [u8; TILE] {
-    let per_scale = scales.map(|scale| 1.0 / scale);
+fn codes(values: &[f32; TILE], scales: &[f32; 8]) -> [u8; TILE] {
     let mut codes = [0; TILE];
-    for (i, x) in x.iter().enumerate() {
-        for l in 0..8 {
-            let magnitude = CODES[usize::from(low_byte(nearest(x[l].abs() * per_scale[l])))];
-            codes[l * 32 + i] = if x[l] < 0.0 && magnitude > 0 { magnitude | 8 } else { magnitude };
+    for l in 0..8 {
+        let per_scale = 1.0 / scales[l];
+        for i in 32 * l..32 * (l + 1) {
+            let magnitude = CODES[usize::from(low_byte(nearest(values[i].abs() * per_scale)))];
+            codes[i] = if values[i] < 0.0 && magnitude > 0 { magnitude | 8 } else { magnitude };
         }
     }
     codes

@@ -56,37 +56,49 @@ pub(super) fn lanes<const N: usize, const L: usize>(values: &[f32; TILE]) -> Lan
     lanes
 }
 
-/// What the square of each element's error counts. Outliers carry the products that a model hangs on, so that larger elements count more.
+/// The elements of sub-blocks, and what the square of each one's error counts. Outliers carry the products that a model hangs on, so that larger
+/// elements count more.
 #[inline(always)]
-pub(super) fn weights(values: &[f32; TILE], importance: Option<&[f32]>) -> [f32; TILE] {
-    let mut squares = [0.0f32; 16];
-    for part in values.as_chunks::<16>().0 {
-        for l in 0..16 {
-            squares[l] += part[l] * part[l];
+pub(super) fn weighted_lanes<const N: usize, const L: usize>(
+    values: &[f32; TILE],
+    importance: Option<&[f32; TILE]>,
+) -> (Lanes<N, L>, Lanes<N, L>) {
+    let x = lanes::<N, L>(values);
+    let mut squares = [0.0f32; L];
+    for x in &x {
+        for l in 0..L {
+            squares[l] += x[l] * x[l];
         }
     }
     let per_rms = reciprocal((squares.iter().sum::<f32>() / TILE as f32).sqrt());
-    let mut weights = [1.0; TILE];
+    let mut w = [[0.0; L]; N];
     match importance {
         None => {
-            for i in 0..TILE {
-                weights[i] = 1.0 + values[i].abs() * per_rms;
+            for (w, x) in w.iter_mut().zip(&x) {
+                for l in 0..L {
+                    w[l] = 1.0 + x[l].abs() * per_rms;
+                }
             }
         }
         Some(importance) => {
-            for (i, importance) in importance.iter().enumerate() {
-                let relative = values[i] * per_rms;
-                weights[i] = importance * (1.0 + relative * relative).sqrt();
+            let importance = lanes::<N, L>(importance);
+            for ((w, x), importance) in w.iter_mut().zip(&x).zip(&importance) {
+                for l in 0..L {
+                    let relative = x[l] * per_rms;
+                    w[l] = importance[l] * (1.0 + relative * relative).sqrt();
+                }
             }
         }
     }
-    weights
+    (x, w)
 }
 
 /// The values that an element may take in units of its scale.
 pub(super) trait Grid {
     /// What the largest element of a block may be mapped to, in the order in which it is tried.
     const TARGETS: &'static [f32];
+    /// How often the best of them is refined.
+    const REFITS: usize = 2;
 
     /// The nearest value of the grid.
     fn nearest(value: f32) -> f32;
@@ -95,11 +107,13 @@ pub(super) trait Grid {
     fn code(value: f32) -> u8;
 }
 
-/// The integers from LEAST to −LEAST − 1; bits count from LEAST.
-pub(super) struct Integers<const LEAST: i32>;
+/// The integers from LEAST to −LEAST − 1; bits count from LEAST. With TRIES targets: around the ends of the range, from a little inside, so that
+/// rounding is finer, to a little outside, so that the largest element is cut.
+pub(super) struct Integers<const LEAST: i32, const TRIES: usize>;
 
-impl<const LEAST: i32> Grid for Integers<LEAST> {
-    const TARGETS: &'static [f32] = &targets::<LEAST>();
+impl<const LEAST: i32, const TRIES: usize> Grid for Integers<LEAST, TRIES> {
+    const TARGETS: &'static [f32] = &targets::<LEAST, TRIES>();
+    const REFITS: usize = if TRIES > 4 { 2 } else { 1 };
 
     #[inline(always)]
     fn nearest(value: f32) -> f32 {
@@ -112,16 +126,16 @@ impl<const LEAST: i32> Grid for Integers<LEAST> {
     }
 }
 
-/// Around the ends of the range: a little inside, so that rounding is finer, to a little outside, so that the largest is cut.
-const fn targets<const LEAST: i32>() -> [f32; 20] {
-    let mut targets = [0.0; 20];
+/// Two of three around the lower end, which reaches further, and one around the upper.
+const fn targets<const LEAST: i32, const TRIES: usize>() -> [f32; TRIES] {
+    let (mut targets, below) = ([0.0; TRIES], TRIES.div_ceil(3) * 2);
     let mut i = 0;
-    while i < 13 {
-        targets[i] = LEAST as f32 + 0.9 - 0.15 * i as f32;
-        i += 1;
-    }
-    while i < 20 {
-        targets[i] = (-LEAST - 1) as f32 - 0.6 + 0.2 * (i - 13) as f32;
+    while i < TRIES {
+        targets[i] = if i < below {
+            LEAST as f32 + 0.9 - 1.8 * (i as f32 + 0.5) / below as f32
+        } else {
+            (-LEAST - 1) as f32 - 0.6 + 1.2 * ((i - below) as f32 + 0.5) / (TRIES - below) as f32
+        };
         i += 1;
     }
     targets
@@ -176,7 +190,7 @@ pub(super) fn fit_scale<G: Grid, const N: usize, const L: usize>(x: &Lanes<N, L>
         }
         consider(&per_scale, &mut scales);
     }
-    for _ in 0..2 {
+    for _ in 0..G::REFITS {
         let mut per_scale = [0.0; L];
         for l in 0..L {
             per_scale[l] = reciprocal(scales[l]);
@@ -264,23 +278,20 @@ pub(super) fn fit_scales<G: Grid, const N: usize, const L: usize>(
 
 /// The bits of every element, in its order, for these scales of sub-blocks.
 #[inline(always)]
-pub(super) fn codes<G: Grid, const N: usize, const L: usize>(x: &Lanes<N, L>, scales: &[f32; L]) -> [u8; TILE] {
-    let mut per_scale = [0.0; L];
-    for l in 0..L {
-        per_scale[l] = reciprocal(scales[l]);
-    }
+pub(super) fn codes<G: Grid, const N: usize, const L: usize>(values: &[f32; TILE], scales: &[f32; L]) -> [u8; TILE] {
     let mut codes = [0; TILE];
-    for (i, x) in x.iter().enumerate() {
-        for l in 0..L {
-            codes[l * N + i] = G::code(G::nearest(x[l] * per_scale[l]));
+    for l in 0..L {
+        let per_scale = reciprocal(scales[l]);
+        for i in 0..N {
+            codes[l * N + i] = G::code(G::nearest(values[l * N + i] * per_scale));
         }
     }
     codes
 }
 
-/// Scale and least value of each sub-block: x ≈ scale · q + offset, q from 0 to `levels`. With `below_zero`, no offset is above 0.
+/// Scale and least value of each sub-block: x ≈ scale · q + offset, q from 0 to `levels`, after TRIES from 0.9 levels fewer to 0.9 more. With `below_zero`, no offset is above 0.
 #[inline(always)]
-pub(super) fn fit_affine<const N: usize, const L: usize>(
+pub(super) fn fit_affine<const N: usize, const L: usize, const TRIES: usize>(
     x: &Lanes<N, L>,
     w: &Lanes<N, L>,
     levels: f32,
@@ -332,14 +343,15 @@ pub(super) fn fit_affine<const N: usize, const L: usize>(
             offsets[l] = if better { offset } else { offsets[l] };
         }
     };
-    for step in 0..AFFINE_STEPS {
+    for step in 0..TRIES {
+        let target = levels - 0.9 + 1.8 * (step as f32 + 0.5) / TRIES as f32;
         let mut per_scale = [0.0; L];
         for l in 0..L {
-            per_scale[l] = (levels - 0.9 + 0.15 * step as f32) * reciprocal(most[l] - least[l]);
+            per_scale[l] = target * reciprocal(most[l] - least[l]);
         }
         consider(&per_scale, &least, &mut scales, &mut offsets);
     }
-    for _ in 0..2 {
+    for _ in 0..if TRIES > 4 { 2 } else { 1 } {
         let mut per_scale = [0.0; L];
         for l in 0..L {
             per_scale[l] = reciprocal(scales[l]);
@@ -349,9 +361,6 @@ pub(super) fn fit_affine<const N: usize, const L: usize>(
     }
     (scales, offsets)
 }
-
-/// From 0.9 levels fewer than there are to 0.9 more.
-const AFFINE_STEPS: usize = 13;
 
 /// Integer scales and minima of sub-blocks under two f16: x ≈ d · scale · q − dmin · minimum.
 pub(super) struct ScalesAndMinima<const L: usize> {
@@ -369,7 +378,7 @@ pub(super) fn fit_scales_and_minima<const N: usize, const L: usize>(
     levels: f32,
     most: f32,
 ) -> ScalesAndMinima<L> {
-    let (wanted_scales, offsets) = fit_affine(x, w, levels, true);
+    let (wanted_scales, offsets) = fit_affine::<N, L, 13>(x, w, levels, true);
     let largest = |of: &[f32; L], sign: f32| of.iter().fold(0.0f32, |largest, value| largest.max(sign * value));
     let (mut half_d, mut d) = as_f16(largest(&wanted_scales, 1.0) / most);
     let (mut half_dmin, mut dmin) = as_f16(largest(&offsets, -1.0) / most);
@@ -456,19 +465,16 @@ pub(super) fn fit_scales_and_minima<const N: usize, const L: usize>(
 /// The bits of every element, in its order: the nearest q from 0 to `levels` with x ≈ scale · q + offset.
 #[inline(always)]
 pub(super) fn affine_codes<const N: usize, const L: usize>(
-    x: &Lanes<N, L>,
+    values: &[f32; TILE],
     scales: &[f32; L],
     offsets: &[f32; L],
     levels: f32,
 ) -> [u8; TILE] {
-    let mut per_scale = [0.0; L];
-    for l in 0..L {
-        per_scale[l] = reciprocal(scales[l]);
-    }
     let mut codes = [0; TILE];
-    for (i, x) in x.iter().enumerate() {
-        for l in 0..L {
-            codes[l * N + i] = low_byte(round(clamp((x[l] - offsets[l]) * per_scale[l], 0.0, levels)));
+    for l in 0..L {
+        let per_scale = reciprocal(scales[l]);
+        for i in 0..N {
+            codes[l * N + i] = low_byte(round(clamp((values[l * N + i] - offsets[l]) * per_scale, 0.0, levels)));
         }
     }
     codes
