@@ -106,6 +106,7 @@ void begin(int argc, char **argv, const char *help) {
                   "  -t THREADS  threads that compute (default: one for each core)\n"
                   "  -c CONTEXT  tokens that the context holds (default: the model's)\n"
                   "  --read      read the model into memory instead of mapping its file: slower to load, faster with few threads\n"
+                  "  --isa NAME  instructions to use, such as portable, avx2, avx512vnni, dotprod (default: the best here)\n"
                   "  --help      this text\n",
                   stdout);
             exit(0);
@@ -123,6 +124,8 @@ int common_option(struct common *options, int argc, char **argv, int *at) {
         options->context = (uint32_t)number_value(argc, argv, at, 1, UINT32_MAX);
     } else if (strcmp(name, "--read") == 0) {
         options->read = 1;
+    } else if (strcmp(name, "--isa") == 0) {
+        options->isa = text_value(argc, argv, at);
     } else {
         return 0;
     }
@@ -226,6 +229,9 @@ loquat_runtime *open_runtime(const struct common *options) {
     loquat_runtime *runtime = NULL;
     check(loquat_runtime_options_new(&settings, &error), &error);
     check(loquat_runtime_options_set_threads(settings, options->threads, &error), &error);
+    if (options->isa) {
+        check(loquat_runtime_options_set(settings, "isa", 3, options->isa, strlen(options->isa), &error), &error);
+    }
     check(loquat_runtime_new(settings, &runtime, &error), &error);
     loquat_runtime_options_free(settings);
     return runtime;

@@ -14,6 +14,7 @@ struct common {
     uint32_t threads;   /* -t; 0: one for each core */
     uint32_t context;   /* -c; 0: the model's own */
     int read;           /* --read: into memory, instead of mapping the file */
+    const char *isa;    /* --isa; NULL: the best of this machine */
 };
 
 /* A text or other bytes from malloc. */
@@ -33,7 +34,7 @@ loquat_status check(loquat_status status, loquat_error *const *error);
 /* Remembers the program's name, puts the arguments, stdin and stdout in order (UTF-8, bytes as they are), prints `help` and ends the
  * program where --help is among the arguments. */
 void begin(int argc, char **argv, const char *help);
-/* Reads one of -m, -t, -c, --read at argv[*at] into `options` and steps over it; returns 0 where it is something else. */
+/* Reads one of -m, -t, -c, --read, --isa at argv[*at] into `options` and steps over it; returns 0 where it is something else. */
 int common_option(struct common *options, int argc, char **argv, int *at);
 /* The value of the option at argv[*at], as text or as a number within bounds; steps to it. */
 const char *text_value(int argc, char **argv, int *at);

@@ -1170,7 +1170,8 @@ loquat_status loquat_session_options_set_context(loquat_session_options *options
 
 /**
  * 1 (the default) to take the memory of the whole context when the session is made; 0 to take it as the conversation grows: a step may
- * say LOQUAT_OUT_OF_MEMORY then, and changes nothing.
+ * say LOQUAT_OUT_OF_MEMORY then, and changes nothing. With 1 that is left to one case: a session rewound into tokens that it computed
+ * and that other sessions share by now writes into a copy.
  */
 LOQUAT_MUST_USE
 loquat_status loquat_session_options_set_reserve(loquat_session_options *options,
@@ -1735,8 +1736,8 @@ LOQUAT_MUST_USE loquat_status loquat_batch_remove(loquat_batch *batch, loquat_se
  * out one event. Where a pass has brought several, the next calls give them out at once. The calling thread works; the threads of the
  * runtime help.
  *
- * LOQUAT_OK: `event` says what happened in which session. LOQUAT_PENDING: the budget is used up, step again. LOQUAT_IDLE: no session
- * has anything to do; append something to one. Of a session whose turn is over, or that has failed, there is one event, and no other until
+ * LOQUAT_OK: `event` says what happened in which session. LOQUAT_PENDING: the budget is used up, or all that have nothing to do are
+ * beside some that another thread uses; step again. LOQUAT_IDLE: no session has anything to do; append something to one. Of a session whose turn is over, or that has failed, there is one event, and no other until
  * something is appended to it (appending nothing lets a failed one try again); it hurts no other session. One that was cancelled has its
  * event and then goes on; remove it to stop it. A session that is in use by another thread is left out of the step.
  */

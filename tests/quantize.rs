@@ -301,7 +301,7 @@ fn half_bits(i: u16) -> [u8; 2] {
     (0x3c00 | i & 0x3ff).to_le_bytes()
 }
 
-/// The perplexity of the first windows of a text, by the rule of llama.cpp's tool.
+/// The perplexity of the last windows of a text, by the rule of llama.cpp's tool.
 fn perplexity(runtime: &Runtime, path: &Path, windows: usize) -> f64 {
     let model = Model::load(runtime, path, LoadOptions::default()).unwrap();
     let text = std::fs::read(demo("heldout.txt")).unwrap();
@@ -310,7 +310,7 @@ fn perplexity(runtime: &Runtime, path: &Path, windows: usize) -> f64 {
     let options = SessionOptions { context: 512, all_logits: true, max_tokens: Some(0), ..Default::default() };
     let mut session = Session::new(&model, &options).unwrap();
     let (mut nats, mut scored) = (0.0, 0);
-    for window in ids.chunks_exact(512).take(windows) {
+    for window in ids.chunks_exact(512).rev().take(windows) {
         session.reset().unwrap();
         session.append(window).unwrap();
         assert!(matches!(session.step(u64::MAX).unwrap(), Step::Done { .. }));
@@ -329,8 +329,9 @@ fn perplexity(runtime: &Runtime, path: &Path, windows: usize) -> f64 {
 fn importance_makes_a_small_file_predict_better() {
     let folder = Folder::new("importance");
     let runtime = runtime(2, None);
-    let text = std::fs::read_to_string(demo("heldout_chat.txt")).unwrap();
-    let importance = Some(ImportanceText { text, context: 512 });
+    // The first part of the text, of which the last windows are judged.
+    let text = std::fs::read_to_string(demo("heldout.txt")).unwrap();
+    let importance = Some(ImportanceText { text: text.chars().take(40_000).collect(), context: 512 });
     let of = |importance: Option<ImportanceText>| {
         let path = folder.file("out.gguf");
         run(Quantize { importance, ..Quantize::to(Mix::Q2_K) }.start(&runtime, &demo("emberfield-3m-f32.gguf"), &path));

@@ -4,8 +4,8 @@
     python3 environment.py DIRECTORY [--portable | --no-amx]
 
 llama-cpp-python compiles llama.cpp natively for this processor (a few minutes; needs a C++ compiler and CMake), which is what
-a fair comparison wants. `--portable` asks for a build that runs on any x86-64 with AVX2 instead; `--no-amx` for a native one
-without AMX, which GCC 12 miscompiles (README.md).
+a fair comparison wants, and never takes a build that pip has kept. `--portable` asks for a build that runs on any x86-64 with
+AVX2 instead; `--no-amx` for a native one without AMX, which GCC 12 miscompiles (README.md; CC=clang CXX=clang++ does not).
 Then run the other scripts with DIRECTORY/bin/python.
 """
 import argparse
@@ -31,7 +31,7 @@ def main():
         options += [f"-DCMAKE_{language}_FLAGS=-mno-amx-int8 -mno-amx-tile -mno-amx-bf16" for language in ("C", "CXX")]
     environment["CMAKE_ARGS"] = shlex.join(options)
     python = args.directory / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    subprocess.run([python, "-m", "pip", "install", "--no-binary", "llama-cpp-python", *PACKAGES], env=environment, check=True)
+    subprocess.run([python, "-m", "pip", "install", "--no-cache-dir", "--no-binary", "llama-cpp-python", *PACKAGES], env=environment, check=True)
     subprocess.run([python, pathlib.Path(__file__).with_name("peer.py"), "version"], check=True)
 
 

@@ -37,6 +37,7 @@ LANES = ["ours", "llama_cpp"]
 ALL_TYPES = ["Q4_K_M", "Q4_0", "Q8_0", "Q6_K", "Q5_K_M", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K_M", "F16", "BF16"]
 DEMO = ROOT / "models/emberfield-3m-q8_0.gguf"
 EXAMPLES = ROOT / "c-examples/build"
+OURS = []  # options of all our programs
 CLEAR_GAP = 0.1  # below this lead of llama.cpp's first token over its second, another token is no fault (quality.py)
 QUIET = 0.2  # processors that others may use between runs without a warning
 CHECK_TEXT = "The old lighthouse keeper climbed the stairs once more, because the lamp"
@@ -74,7 +75,7 @@ class Speed:
         options = ["-t", self.threads, "-p", self.prompt, "-n", self.generate, "-d", self.depth, "-r", self.repeats]
         if self.sequences > 1:
             options += ["--sequences", self.sequences]
-        program = [EXAMPLES / "bench_stats", "--json"] if lane == "ours" else [*native.peer_command(), "bench", *settings]
+        program = [EXAMPLES / "bench_stats", "--json", *OURS] if lane == "ours" else [*native.peer_command(), "bench", *settings]
         return [str(part) for part in [*program, "-m", model, *options]]
 
     def run(self, lane, model, settings, timeout):
@@ -109,7 +110,7 @@ class Start:
         options = ["-m", model, "-t", self.threads, "-c", self.context]
         text = text_of(model, self.tokens)
         if lane == "ours":
-            program = [EXAMPLES / "generate", "--ids", "--ignore-eos", "-n", 1, "-p", text]
+            program = [EXAMPLES / "generate", *OURS, "--ids", "--ignore-eos", "-n", 1, "-p", text]
         else:
             program = [native.peer(), "first", "--text", text, *settings]
         return [str(part) for part in [*program, *options]]
@@ -366,7 +367,7 @@ def check_agreement(model, threads):
             return np.fromfile(file, "<f4"), done
 
         common = ["-m", model, "-t", threads, "-c", 256]
-        ours, done = logits(EXAMPLES / "generate", "--ids", "--ignore-eos", "--stats", "-n", 1, "-p", CHECK_TEXT, *common)
+        ours, done = logits(EXAMPLES / "generate", *OURS, "--ids", "--ignore-eos", "--stats", "-n", 1, "-p", CHECK_TEXT, *common)
         tokens_ours = json.loads(done.stderr.splitlines()[-1])["prompt_tokens"]
         theirs, done = logits(native.peer(), "first", "--text", CHECK_TEXT, "--flash", "on", *common)
         tokens_theirs = json.loads(done.stdout.splitlines()[-1])["prompt_tokens"]
@@ -471,6 +472,7 @@ def parse():
     parser.add_argument("--types", nargs="+", help="instead of each row's own types")
     parser.add_argument("-m", "--model", type=pathlib.Path, action="append", help="these files instead, for every row")
     parser.add_argument("-t", "--threads", type=int, default=2)
+    parser.add_argument("--isa", help="instructions for ours, as bench_stats --isa: where llama.cpp was compiled for less than the machine has")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--slow-pairs", type=int, default=3, help=f"of {', '.join(SLOW)}")
     parser.add_argument("--pause", type=float, default=0.5, help="seconds before each run")
@@ -484,12 +486,14 @@ def parse():
     args.rows = args.rows.split(",") if args.rows else list(known)
     if unknown := set(args.rows) - set(known):
         parser.error(f"unknown rows: {', '.join(sorted(unknown))}")
+    if args.isa:
+        OURS.extend(["--isa", args.isa])
     return args, known
 
 
 def our_version():
     """Our library's version and what of the processor it uses."""
-    done = both.run([str(EXAMPLES / "bench_stats"), "--json", "-m", str(DEMO), "-p", "1", "-n", "0", "-r", "1"])
+    done = both.run([str(EXAMPLES / "bench_stats"), "--json", "-m", str(DEMO), "-p", "1", "-n", "0", "-r", "1", *OURS])
     return {key: done["output"].get(key) for key in ["version", "isa"]}
 
 

@@ -38,6 +38,13 @@ impl SharedBytes {
     }
 }
 
+impl Default for SharedBytes {
+    /// No bytes.
+    fn default() -> Self {
+        Self::new(Arc::new([0u8; 0]))
+    }
+}
+
 impl Deref for SharedBytes {
     type Target = [u8];
     fn deref(&self) -> &[u8] {

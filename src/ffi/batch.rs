@@ -272,8 +272,8 @@ pub unsafe extern "C" fn loquat_batch_remove(
 /// out one event. Where a pass has brought several, the next calls give them out at once. The calling thread works; the threads of the
 /// runtime help.
 ///
-/// LOQUAT_OK: `event` says what happened in which session. LOQUAT_PENDING: the budget is used up, step again. LOQUAT_IDLE: no session
-/// has anything to do; append something to one. Of a session whose turn is over, or that has failed, there is one event, and no other until
+/// LOQUAT_OK: `event` says what happened in which session. LOQUAT_PENDING: the budget is used up, or all that have nothing to do are
+/// beside some that another thread uses; step again. LOQUAT_IDLE: no session has anything to do; append something to one. Of a session whose turn is over, or that has failed, there is one event, and no other until
 /// something is appended to it (appending nothing lets a failed one try again); it hurts no other session. One that was cancelled has its
 /// event and then goes on; remove it to stop it. A session that is in use by another thread is left out of the step.
 #[unsafe(no_mangle)]
@@ -328,14 +328,15 @@ impl Members {
     fn run(&mut self, budget_ns: u64) -> Result<BatchStep, Failure> {
         let Self { batch, members, waiting, texts } = self;
         texts.clear();
-        let (mut taken, mut sessions, mut broken) = (vec![], vec![], vec![]);
+        let (mut taken, mut sessions, mut broken, mut any_busy) = (vec![], vec![], vec![], false);
         for member in &*members {
             match member.session.exclusive() {
                 Ok(session) => {
                     taken.push(member);
                     sessions.push(session);
                 }
-                Err(failure) if matches!(failure.status, LOQUAT_BUSY | LOQUAT_INVALID_HANDLE) => {}
+                Err(failure) if failure.status == LOQUAT_BUSY => any_busy = true,
+                Err(failure) if failure.status == LOQUAT_INVALID_HANDLE => {}
                 Err(failure) => {
                     broken.push((member.session.pointer(), queued(member, failure.status, texts, b"", failure.message.as_bytes())))
                 }
@@ -363,7 +364,12 @@ impl Members {
             members.retain(|member| member.session.pointer() != pointer);
             waiting.push_back(event);
         }
-        Ok(if any_broken { BatchStep::Events } else { step })
+        Ok(match step {
+            _ if any_broken => BatchStep::Events,
+            // What the ones in use have to do is not known here.
+            BatchStep::Idle if any_busy => BatchStep::Pending,
+            step => step,
+        })
     }
 }
 

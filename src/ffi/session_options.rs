@@ -66,7 +66,8 @@ pub unsafe extern "C" fn loquat_session_options_set_context(
 }
 
 /// 1 (the default) to take the memory of the whole context when the session is made; 0 to take it as the conversation grows: a step may
-/// say LOQUAT_OUT_OF_MEMORY then, and changes nothing.
+/// say LOQUAT_OUT_OF_MEMORY then, and changes nothing. With 1 that is left to one case: a session rewound into tokens that it computed
+/// and that other sessions share by now writes into a copy.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn loquat_session_options_set_reserve(

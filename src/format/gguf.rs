@@ -15,7 +15,8 @@ use std::sync::Arc;
 
 use super::cursor::Cursor;
 use super::metadata::{Entry, Metadata, Stored};
-use super::tensor::{TensorInfo, TensorTable};
+use super::model_file::{Container, Contents, RotaryRows};
+use super::tensor::TensorInfo;
 use super::value::{Array, Items, STRING_HEADER, Value, ValueType};
 use crate::base::sort::sort;
 use crate::base::{Error, MemoryBudget, MemoryCategory, Pace, Result, SharedBytes};
@@ -52,17 +53,8 @@ const ELEMENT_COST: usize = 16;
 /// Bools that are checked at a time.
 const CHECKED: usize = 1 << 15;
 
-/// What a GGUF file holds.
-pub(super) struct Parsed {
-    pub version: u32,
-    pub alignment: u32,
-    pub metadata: Metadata,
-    pub tensors: Vec<TensorInfo>,
-    pub by_name: TensorTable,
-}
-
 /// Reads the header of `file`, whose tensors become views of it. Errors name the place inside the file, but not the file.
-pub(super) async fn parse(file: &SharedBytes, budget: &Arc<MemoryBudget>, pace: &Pace) -> Result<Parsed> {
+pub(super) async fn read(file: &SharedBytes, budget: &Arc<MemoryBudget>, pace: &Pace) -> Result<Contents> {
     let mut parser = Parser { file, cursor: Cursor::new(file), budget, pace, keys: 0, inner_arrays: 0 };
     let version = parser.version()?;
     let tensor_count = parser.count(MIN_TENSOR, MAX_TENSORS, "the number of tensors")?;
@@ -75,9 +67,9 @@ pub(super) async fn parse(file: &SharedBytes, budget: &Arc<MemoryBudget>, pace: 
         Some(other) => return Err(Error::invalid_file(format!("metadata key 'general.alignment': {other} is not a power of two"))),
     };
     let tensors = parser.tensors(tensor_count, alignment).await?;
-    let by_name = TensorTable::new(&tensors, pace).await?;
     no_overlap(&tensors, pace).await?;
-    Ok(Parsed { version, alignment, metadata, tensors, by_name })
+    let container = Container::Gguf { version, alignment };
+    Ok(Contents { metadata, tensors, rotary: RotaryRows::AsConverted, tokenizer: None, container })
 }
 
 struct Parser<'a> {

@@ -71,6 +71,17 @@ impl Source {
         Self { bytes, name: name.into() }
     }
 
+    /// The name under which errors speak of it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The number of bytes.
+    #[expect(clippy::len_without_is_empty, reason = "an empty file is refused by who reads it")]
+    pub fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
     /// The bytes and the name.
     pub fn into_parts(self) -> (SharedBytes, String) {
         (self.bytes, self.name)

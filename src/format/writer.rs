@@ -9,7 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use super::value::{Array, Items};
-use super::{ModelFile, Value};
+use super::{Container, ModelFile, Value};
 use crate::base::{Error, Pace, Result};
 use crate::quant::{TensorType, row_bytes};
 
@@ -38,7 +38,8 @@ impl GgufWriter {
     /// `dropped` left out), and its tensors, in its order, as `types`.
     ///
     /// # Errors
-    /// `Io` naming the path where the system refuses; `InvalidArgument` where a tensor's rows are no whole number of blocks of its new type.
+    /// `Io` naming the path where the system refuses; `InvalidArgument` where a tensor's rows are no whole number of blocks of its new type;
+    /// `Unsupported` for a source in another container, whose vocabulary and order of rows GGUF has no words for.
     pub async fn create(
         target: &Path,
         source: &ModelFile,
@@ -47,6 +48,11 @@ impl GgufWriter {
         types: &[TensorType],
         pace: &Pace,
     ) -> Result<Self> {
+        let Container::Gguf { alignment, .. } = source.container() else {
+            let name = source.container().name();
+            return Err(Error::unsupported(format!("{}: a model from {name} can't be written as GGUF by this version", source.name())));
+        };
+        let alignment = u64::from(alignment);
         let (file, unfinished) = unfinished_file(target)?;
         let mut writer = Self { file, unfinished: Some(unfinished), target: target.to_owned(), starts: vec![], len: 0 };
         let mut header = Header { writer: &writer, gathered: Vec::new(), written: 0, pace };
@@ -64,7 +70,6 @@ impl GgufWriter {
         for (key, value) in added {
             header.pair(key, *value).await?;
         }
-        let alignment = u64::from(source.alignment());
         let (mut starts, mut end) = (Vec::new(), 0u64);
         for (tensor, &ty) in source.tensors.iter().zip(types) {
             let start = end;

@@ -9,12 +9,12 @@
 use std::path::Path;
 
 use crate::base::{Error, Job, MemoryBudget, MemoryCategory, Pace, Result, SharedBytes};
-use crate::format::Access;
+use crate::format::{Access, Origin};
 use crate::kernels::ops::Program;
 
 use super::config::ModelConfig;
 use super::loaded::LoadOptions;
-use super::loader::{Network, Origin, Parts, stages};
+use super::loader::{Network, Parts, stages};
 use super::weights::Vectors;
 
 /// Bytes that a model takes of its runtime's budget, by category, and what sessions of it are computed from.

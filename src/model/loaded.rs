@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::base::{Error, Job, MemoryCategory, Pace, Reservation, Result, SharedBytes};
-use crate::format::{Access, Metadata, ModelFile, TensorInfo};
+use crate::format::{Access, Metadata, ModelFile, Origin, RotaryRows, TensorInfo};
 use crate::kernels::kv::prefix::PrefixIndex;
 use crate::kernels::ops::Program;
 use crate::metrics::runtime::ModelCount;
@@ -16,7 +16,7 @@ use crate::runtime::{LogLevel, Runtime};
 use crate::tokenizer::Tokenizer;
 
 use super::config::ModelConfig;
-use super::loader::{self, Network, Origin, Parts};
+use super::loader::{self, Network, Parts};
 
 /// How a model is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -218,6 +218,9 @@ fn fingerprint(file: &ModelFile) -> u128 {
         };
         put(key.as_bytes());
         put(&value);
+    }
+    if file.rotary == RotaryRows::Halves {
+        put(b"halves");
     }
     for tensor in &file.tensors {
         put(tensor.name.as_bytes());

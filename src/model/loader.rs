@@ -2,11 +2,10 @@
 
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::base::{Error, Job, MemoryBudget, Pace, Reservation, Result, SharedBytes, Stage};
-use crate::format::{Access, Metadata, ModelFile, Source};
+use crate::base::{Error, Job, MemoryBudget, Pace, Reservation, Result, Stage};
+use crate::format::{Access, Files, ModelFile, Origin};
 use crate::kernels::ops::Program;
 use crate::runtime::Runtime;
 use crate::tokenizer::Tokenizer;
@@ -37,14 +36,6 @@ const READ: &[Stage] = &[
     Stage { name: c"weights", share: 0.01 },
 ];
 
-/// Where a model comes from.
-pub(super) enum Origin {
-    /// A file.
-    Path(PathBuf),
-    /// Bytes that the host lends, and what stands for the path in messages.
-    Bytes(SharedBytes, String),
-}
-
 /// What a model is made of.
 pub(super) struct Parts {
     pub file: ModelFile,
@@ -63,10 +54,7 @@ pub(super) struct Network {
 
 /// The stages of a load.
 pub(super) fn stages(origin: &Origin, access: Access) -> &'static [Stage] {
-    match (origin, access) {
-        (Origin::Path(_), Access::Read) => READ,
-        _ => IN_PLACE,
-    }
+    if origin.is_copied(access) { READ } else { IN_PLACE }
 }
 
 /// A load as a job.
@@ -85,17 +73,14 @@ impl Parts {
     /// Loads them. `budget` is asked for all memory that stays but the tokenizer's, which is known only afterwards.
     pub async fn load(budget: &Arc<MemoryBudget>, origin: Origin, options: LoadOptions, vectors: Vectors, pace: &Pace) -> Result<Self> {
         pace.stage(FILE);
-        let source = match origin {
-            Origin::Path(path) => Source::open_paced(&path, options.access, budget, pace).await?,
-            Origin::Bytes(bytes, name) => Source::lent(bytes, name),
-        };
+        let files = Files::open(origin, options.access, budget, pace).await?;
         pace.stage(METADATA);
-        let file = ModelFile::from_source(source, budget, pace).await?;
+        let file = ModelFile::read(files, budget, pace).await?;
         if let Some(parts) = file.metadata.u64("split.count")?.filter(|&parts| parts > 1) {
             return Err(Error::unsupported(format!("{}: a model split over {parts} files", file.name())));
         }
         pace.stage(TOKENIZER);
-        let tokenizer = tokenizer(&file.metadata, pace).await.map_err(|error| error.at(file.name()))?;
+        let tokenizer = tokenizer(&file, pace).await.map_err(|error| error.at(file.name()))?;
         pace.stage(WEIGHTS);
         let network = match options.vocab_only {
             true => None,
@@ -109,7 +94,8 @@ impl Parts {
 }
 
 /// The tokenizer of a file, `None` where it has none.
-async fn tokenizer(metadata: &Metadata, pace: &Pace) -> Result<Option<Tokenizer>> {
+async fn tokenizer(file: &ModelFile, pace: &Pace) -> Result<Option<Tokenizer>> {
+    let metadata = &file.metadata;
     match metadata.str("tokenizer.ggml.model")? {
         None | Some("none" | "no_vocab") => Ok(None),
         Some(_) => Tokenizer::new_paced(vocabulary::definition_paced(metadata, pace).await?, pace).await.map(Some),

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use crate::base::pace::Pause;
 use crate::base::{Error, MemoryBudget, MemoryCategory, Pace, Reservation, Result};
-use crate::format::{ModelFile, TensorInfo};
+use crate::format::{ModelFile, RotaryRows, TensorInfo};
 use crate::kernels::Matrix;
+use crate::kernels::ops::RopeStyle;
 use crate::quant;
 
 /// What the tensors of a layer cost (see [`Pace::spend`]).
@@ -46,6 +47,14 @@ impl<'a> Weights<'a> {
     /// Where a builder may pause: after every layer.
     pub fn pause(&self) -> Pause<'a> {
         self.pace.spend(LAYER_COST)
+    }
+
+    /// How the rows of queries and keys are paired, for a family whose GGUF files have them `converted`.
+    pub fn rope_style(&self, converted: RopeStyle) -> RopeStyle {
+        match self.file.rotary {
+            RotaryRows::AsConverted => converted,
+            RotaryRows::Halves => RopeStyle::Halves,
+        }
     }
 
     /// Whether the file has a tensor `name`.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::pool::{Budget, Cursor, Lane, Outcome, Sequence};
 use crate::base::{Error, Pace, Result, Stage};
-use crate::format::{Access, ModelFile, Source, Value};
+use crate::format::{Access, Files, GgufWriter, ModelFile, Origin, TensorInfo, Value};
 use crate::kernels::encode::{Recoded, Recoding};
 use crate::model::{LoadOptions, Mix, Model, mix};
 use crate::quant::{TensorType, is_decodable};
@@ -38,9 +38,9 @@ pub(super) async fn quantize(runtime: &Runtime, input: &Path, output: &Path, opt
     match &options.importance {
         None => {
             pace.stage(0);
-            let source = Source::open_paced(input, Access::Map, runtime.budget(), pace).await?;
+            let files = Files::open(Origin::Path(input.to_owned()), Access::Map, runtime.budget(), pace).await?;
             pace.stage(1);
-            let file = ModelFile::from_source(source, runtime.budget(), pace).await?;
+            let file = ModelFile::read(files, runtime.budget(), pace).await?;
             pace.stage(2);
             write(runtime, &file, None, output, options.mix, threads, pace).await
         }
@@ -72,11 +72,11 @@ async fn write(
     let types = mix::types(&file.metadata, &file.tensors, mix, importance.is_some()).map_err(|error| error.at(file.name()))?;
     let tensors = recoded(file, &types, importance).map_err(|error| error.at(file.name()))?;
     let changed = tensors.iter().filter(|tensor| tensor.from != tensor.to).count() as u64;
-    pace.expect(file.tensors.iter().map(crate::format::TensorInfo::elements).sum());
+    pace.expect(file.tensors.iter().map(TensorInfo::elements).sum());
 
     let changes = [("general.quantization_version", Value::U32(2)), ("general.file_type", Value::U32(mix.file_type()))];
     let dropped = ["split.no", "split.count", "split.tensors.count"];
-    let writer = crate::format::GgufWriter::create(output, file, &changes, &dropped, &types, pace).await?;
+    let writer = GgufWriter::create(output, file, &changes, &dropped, &types, pace).await?;
     let sink = |number: usize, at: u64, bytes: &[u8]| writer.write(number, at, bytes);
     let stop = || pace.is_cancelled();
     let recoding = Recoding::new(tensors, runtime.kernels(), runtime.budget(), runtime.threads(), &sink, &stop);
@@ -106,7 +106,7 @@ fn recoded(file: &ModelFile, types: &[TensorType], importance: Option<&Importanc
     if let Some(importance) = importance {
         by_name.extend(importance.columns.iter().map(|(name, columns)| (name.as_str(), &columns[..])));
     }
-    let tensor = |(tensor, &to): (&crate::format::TensorInfo, &TensorType)| {
+    let tensor = |(tensor, &to): (&TensorInfo, &TensorType)| {
         if tensor.ty != to && !is_decodable(tensor.ty) {
             return Err(Error::unsupported(format!("tensor '{}': type {} can't be decoded by this version", tensor.name, tensor.ty)));
         }

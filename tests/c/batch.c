@@ -196,6 +196,32 @@ static void states(void) {
     loquat_model_free(model);
 }
 
+/* A session that another thread uses may have something to do: the batch does not say that nobody has. */
+static void in_use(void) {
+    loquat_model *model = model_of();
+    loquat_batch *batch = NULL;
+    loquat_stream *stream = NULL;
+    loquat_batch_event event;
+    loquat_session *session = session_of(model, 64, 4);
+    EXPECT(LOQUAT_OK, loquat_batch_new(model, NULL, &batch, NULL));
+    EXPECT(LOQUAT_OK, loquat_batch_add(batch, session, NULL, NULL));
+    event.struct_size = sizeof event;
+    EXPECT(LOQUAT_OK, loquat_stream_start(session, 1, NULL, NULL, &stream, NULL));
+    EXPECT(LOQUAT_PENDING, loquat_batch_step(batch, UINT64_MAX, &event, NULL));
+    loquat_stream_free(stream); /* in the middle of the turn: its queue was full */
+    for (;;) {
+        EXPECT(LOQUAT_OK, next(batch, UINT64_MAX, &event));
+        if (event.status == LOQUAT_DONE) {
+            break;
+        }
+        EXPECT(LOQUAT_TOKEN, event.status);
+    }
+    EXPECT(LOQUAT_IDLE, loquat_batch_step(batch, UINT64_MAX, &event, NULL));
+    loquat_session_free(session);
+    loquat_batch_free(batch);
+    loquat_model_free(model);
+}
+
 int main(void) {
     const char *how = getenv("LOQUAT_TEST_CHECK");
     together(UINT64_MAX);
@@ -207,5 +233,6 @@ int main(void) {
     forks();
     shifts();
     states();
+    in_use();
     return 0;
 }

@@ -188,6 +188,8 @@ pub fn add((weight, bias): (Matrix, Option<Arc<[f32]>>), out: FloatView) -> Prod
     Product { weight, bias, out, epilogue: Epilogue::Add }
 }
 
+/// The rotary embedding; `style` is how the family's GGUF files pair the rows.
+///
 /// Frequencies `base^(−2i/n) / scale`, divided by the factors of `rope_freqs.weight` where the file has them (Llama 3.1 and later).
 pub fn rope(style: RopeStyle, config: &ModelConfig, weights: &mut Weights<'_>) -> Result<Rope> {
     let pairs = config.rope_dimension_count / 2;
@@ -198,5 +200,5 @@ pub fn rope(style: RopeStyle, config: &ModelConfig, weights: &mut Weights<'_>) -
             frequency / factors.as_ref().map_or(1.0, |f| f64::from(f[i]))
         })
         .collect();
-    Ok(Rope { style, frequencies, magnitude: 1.0 })
+    Ok(Rope { style: weights.rope_style(style), frequencies, magnitude: 1.0 })
 }

@@ -32,10 +32,10 @@ fn affine<const N: usize, const L: usize>(values: &[f32; TILE], importance: Opti
 #[inline(always)]
 fn scaled<const LEAST: i32>(values: &[f32; TILE], importance: Option<&[f32; TILE]>, range: (f32, f32)) -> ([u8; 2], [f32; 16], [u8; TILE]) {
     let (x, w) = weighted_lanes::<16, 16>(values, importance);
-    let found = fit_scales::<Integers<LEAST, 9>, 16, 16>(&x, &w, range);
+    let found = fit_scales::<Integers<LEAST, 6>, 16, 16>(&x, &w, range);
     let d = found.d.to_f32();
     let scales = found.scales.map(|scale| d * scale);
-    (found.d.to_le_bytes(), found.scales, codes::<Integers<LEAST, 9>, 16, 16>(values, &scales))
+    (found.d.to_le_bytes(), found.scales, codes::<Integers<LEAST, 6>, 16, 16>(values, &scales))
 }
 
 /// The two lowest bits of 256 codes: each half of 128 elements has 32 bytes, whose bit pairs hold elements l, l + 32, l + 64 and l + 96.

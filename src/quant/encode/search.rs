@@ -239,11 +239,11 @@ pub(super) fn fit_scales<G: Grid, const N: usize, const L: usize>(
     }
     let mut best = Scales { d: half, scales };
     let mut best_error = f32::INFINITY;
-    for _ in 0..2 {
-        // Of each sub-block, the best of the scale and its neighbours.
+    for first in [true, false] {
+        // Of each sub-block, the best of the scale and its neighbours; then, for another d, how good these are.
         let mut lowest = [f32::INFINITY; L];
         let around = scales;
-        for step in [0.0, -1.0, 1.0] {
+        for &step in if first { &[0.0, -1.0, 1.0][..] } else { &[0.0][..] } {
             let (mut candidates, mut products) = ([0.0; L], [0.0; L]);
             for l in 0..L {
                 candidates[l] = clamp(around[l] + step, least, most);
