@@ -105,14 +105,15 @@ impl<'a> Sums<'a> {
         Self { tensors, places }
     }
 
-    /// The tensor that holds a matrix of the program, and the matrix's number in it.
+    /// The tensor that a weight of the program is, or is a part of, and the number of the matrix in it that the weight's first row belongs to.
     fn find(&mut self, weight: &Matrix) -> Option<(&mut Sum<'a>, usize)> {
         let start = weight.rows_bytes(0..0).as_ptr() as usize;
         let before = self.places.partition_point(|&(place, _)| place <= start).checked_sub(1)?;
         let (place, number) = self.places[before];
         let sum = &mut self.tensors[number];
-        let inside = start - place < sum.tensor.data.len() && weight.bytes() > 0;
-        inside.then(|| (sum, (start - place) / weight.bytes()))
+        let bytes = sum.tensor.data.len() / matrices_of(sum.tensor);
+        let is_part = start - place < sum.tensor.data.len() && weight.cols() as u64 == sum.tensor.cols();
+        is_part.then(|| (sum, (start - place) / bytes))
     }
 
     /// The weights of columns.
@@ -140,12 +141,17 @@ impl<'a> Sums<'a> {
     }
 }
 
+/// The matrices of a tensor: one, or one for each expert. Never 0, as no dimension is.
+fn matrices_of(tensor: &TensorInfo) -> usize {
+    tensor.dims.iter().skip(2).product::<u64>() as usize
+}
+
 impl Observer for Sums<'_> {
     fn saw(&mut self, weight: &Matrix, activations: &[f32]) {
         let Some((sum, matrix)) = self.find(weight) else { return };
         let cols = activations.len();
         if sum.counts.is_empty() {
-            let matrices = sum.tensor.data.len() / weight.bytes();
+            let matrices = matrices_of(sum.tensor);
             sum.counts = vec![0; matrices];
             sum.squares = vec![0.0; matrices * cols];
         }

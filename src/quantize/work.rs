@@ -66,8 +66,8 @@ async fn write(
     threads: usize,
     pace: &Pace,
 ) -> Result<Quantized> {
-    if let Some(parts) = file.metadata.u64("split.count")?.filter(|&parts| parts > 1) {
-        return Err(Error::unsupported(format!("{}: a model split over {parts} files", file.name())));
+    if let Some(all) = file.metadata.u64("split.tensors.count")?.filter(|&all| all != file.tensors.len() as u64) {
+        return Err(Error::unsupported(format!("{}: {} of the {all} tensors of a split model", file.name(), file.tensors.len())));
     }
     let types = mix::types(&file.metadata, &file.tensors, mix, importance.is_some()).map_err(|error| error.at(file.name()))?;
     let tensors = recoded(file, &types, importance).map_err(|error| error.at(file.name()))?;
