@@ -27,6 +27,7 @@ const SECTIONS: &[&str] = &[
     "embedder",
     "stream",
     "metrics",
+    "quantize",
     "bench_options",
     "bench",
     "bench_figures",

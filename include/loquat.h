@@ -610,7 +610,7 @@ LOQUAT_MUST_USE loquat_status loquat_model_clear_prefix_cache(const loquat_model
  * Job
  *
  * Long work that the host drives: it polls with a time budget, watches the progress, may cancel. The thread that polls does the work; no
- * thread is started. Loading a model is such work, and benchmarking one; the calls that block are the same work without a pause.
+ * thread is started. Loading a model is such work, benchmarking one, and quantising a file; the calls that block are the same work without a pause.
  * ======================================================================== */
 
 /** State of a job: there is work left. */
@@ -645,7 +645,8 @@ typedef struct loquat_job_progress {
     /** Zero. */
     uint32_t reserved;
     /**
-     * What is being done, in one word of English: for a model "file", "metadata", "tokenizer", "weights"; for a benchmark see loquat_bench_start. Static,
+     * What is being done, in one word of English: for a model "file", "metadata", "tokenizer", "weights"; for others see loquat_bench_start
+     * and loquat_quantize_start. Static,
      * ends with NUL.
      */
     const char *stage;
@@ -2148,6 +2149,117 @@ loquat_status loquat_runtime_metrics_prometheus(const loquat_runtime *runtime,
                                                 size_t capacity,
                                                 size_t *length,
                                                 loquat_error **error);
+
+/* ===========================================================================
+ * Quantising
+ *
+ * A model file written anew in other tensor types: a job that reads one file and writes another, tensor by tensor, in bounded memory.
+ * ======================================================================== */
+
+/** How a model is to be quantised. Later changes do not reach jobs that were started with it. */
+typedef struct loquat_quantize_options loquat_quantize_options;
+
+/** What was done. */
+typedef struct loquat_quantized {
+    /** Set by the caller to sizeof(loquat_quantized). */
+    uint32_t struct_size;
+    /** Zero. */
+    uint32_t reserved;
+    /** Tensors in the file. */
+    uint64_t tensors;
+    /** Tensors whose type has changed. */
+    uint64_t changed;
+    /** Bytes of the file that was read. */
+    uint64_t bytes_before;
+    /** Bytes of the file that was written. */
+    uint64_t bytes_after;
+    /** Tokens of the text that importance was measured with; 0 without. */
+    uint64_t importance_tokens;
+} loquat_quantized;
+
+/** New options: Q4_K_M, all threads of the runtime, no importance. */
+LOQUAT_MUST_USE loquat_status loquat_quantize_options_new(loquat_quantize_options **options, loquat_error **error);
+
+/** Frees options. NULL is fine. */
+void loquat_quantize_options_free(loquat_quantize_options *options);
+
+/**
+ * What the file is written in, by name, in letters of either case: "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q2_K_S", "Q3_K_S",
+ * "Q3_K_M", "Q3_K_L", "Q4_K_S", "Q4_K_M" (the default), "Q5_K_S", "Q5_K_M", "Q6_K", "IQ4_NL", "IQ4_XS", "MXFP4", "MXFP4_MOE" (experts alone); "Q3_K", "Q4_K" and
+ * "Q5_K" are the medium ones.
+ *
+ * Most matrices get the type that the name begins with, some more bits: which ones, llama.cpp's rules say. Vectors, norms and routers keep their
+ * types. Where rows are no whole number of blocks, another type of about as many bits takes its place.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_quantize_options_set_type(loquat_quantize_options *options,
+                                               const char *name,
+                                               size_t name_length,
+                                               loquat_error **error);
+
+/** Most threads that work at a time, the polling one included; 0 (default) for all of the runtime's. */
+LOQUAT_MUST_USE
+loquat_status loquat_quantize_options_set_threads(loquat_quantize_options *options,
+                                                  uint32_t threads,
+                                                  loquat_error **error);
+
+/**
+ * A text like those that the model is for (UTF-8, copied; some thousand words). The model reads it first, `context` tokens at a time (at least 1; 512 is
+ * usual), and the columns of its matrices that larger values enter are then stored more exactly: an importance matrix. An empty text takes it back.
+ *
+ * The file must be one that this library can run; it takes the memory of a session and the time of a prompt of that length.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_quantize_options_set_importance_text(loquat_quantize_options *options,
+                                                          const char *text,
+                                                          size_t text_length,
+                                                          uint32_t context,
+                                                          loquat_error **error);
+
+/**
+ * Writes the model file at `input` (GGUF; of any types that the library can decode) to `output` as `options` (NULL for the defaults) say, on the calling
+ * thread and the runtime's, and fills `done` (NULL where it does not matter).
+ *
+ * The metadata is passed on as it is, but for general.file_type and general.quantization_version. While it is written the new file lies beside
+ * `output` under a longer name; it takes the place of a file at `output` when it is whole, and is removed where the call fails.
+ * `input` is mapped and must not be changed meanwhile. The same file always gives the same bytes, whatever the number of threads.
+ *
+ * LOQUAT_IO where the system refuses (the message names the path: the disk is full, for one); LOQUAT_INVALID_FILE where the file is broken or a value is
+ * NaN, infinite or beyond the range of its new type (the message names tensor, row and column); LOQUAT_UNSUPPORTED for types that can't be decoded and,
+ * with a text for importance, models that can't be run.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_quantize(const loquat_runtime *runtime,
+                              const char *input,
+                              size_t input_length,
+                              const char *output,
+                              size_t output_length,
+                              const loquat_quantize_options *options,
+                              loquat_quantized *done,
+                              loquat_error **error);
+
+/**
+ * Begins what loquat_quantize does. Nothing is done yet: that is the polls' work, on the calling thread and the runtime's. A poll may last some
+ * hundred microseconds longer than its budget. The job keeps its runtime; where it is given up, nothing of the new file is left.
+ *
+ * Stages: "file", "metadata", with a text "tokenizer", "weights" and "importance", then "tensors".
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_quantize_start(const loquat_runtime *runtime,
+                                    const char *input,
+                                    size_t input_length,
+                                    const char *output,
+                                    size_t output_length,
+                                    const loquat_quantize_options *options,
+                                    loquat_job **job,
+                                    loquat_error **error);
+
+/**
+ * Fills `done` with what a finished job that loquat_quantize_start began has done. Once.
+ *
+ * LOQUAT_INVALID_ARGUMENT where the job has not finished, or makes something else.
+ */
+LOQUAT_MUST_USE loquat_status loquat_job_take_quantized(loquat_job *job, loquat_quantized *done, loquat_error **error);
 
 /* ===========================================================================
  * Benchmark options

@@ -13,6 +13,7 @@ pub mod kernels;
 pub mod metrics;
 pub mod model;
 pub mod quant;
+pub mod quantize;
 pub mod runtime;
 pub mod sampling;
 pub mod session;

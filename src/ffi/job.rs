@@ -1,7 +1,7 @@
 //! Job
 //!
 //! Long work that the host drives: it polls with a time budget, watches the progress, may cancel. The thread that polls does the work; no
-//! thread is started. Loading a model is such work, and benchmarking one; the calls that block are the same work without a pause.
+//! thread is started. Loading a model is such work, benchmarking one, and quantising a file; the calls that block are the same work without a pause.
 
 use std::ffi::{c_char, c_void};
 use std::path::Path;
@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::base::{Error, Job, JobState, JobWatch};
 use crate::bench::Finding;
 use crate::model::Model;
+use crate::quantize::Quantized;
 
 use super::buffer::{self, Out, Versioned, VersionedOut};
 use super::call::{Failure, Outcome, call};
@@ -30,6 +31,7 @@ pub(super) enum Work {
     Model(Job<Model>),
     Estimate(Box<EstimateJob>),
     Bench(Job<Box<dyn Finding>>),
+    Quantize(Job<Quantized>),
 }
 
 impl Work {
@@ -38,6 +40,7 @@ impl Work {
             Self::Model(job) => job.poll(budget_ns),
             Self::Estimate(estimate) => estimate.job.poll(budget_ns),
             Self::Bench(job) => job.poll(budget_ns),
+            Self::Quantize(job) => job.poll(budget_ns),
         }
     }
 
@@ -46,6 +49,7 @@ impl Work {
             Self::Model(job) => job.held_bytes(),
             Self::Estimate(estimate) => estimate.job.held_bytes(),
             Self::Bench(job) => job.held_bytes(),
+            Self::Quantize(job) => job.held_bytes(),
         }
     }
 
@@ -54,6 +58,7 @@ impl Work {
             Self::Model(job) => job.watch(),
             Self::Estimate(estimate) => estimate.job.watch(),
             Self::Bench(job) => job.watch(),
+            Self::Quantize(job) => job.watch(),
         }
     }
 }
@@ -101,7 +106,8 @@ pub struct loquat_job_progress {
     pub progress: f32,
     /// Zero.
     pub reserved: u32,
-    /// What is being done, in one word of English: for a model "file", "metadata", "tokenizer", "weights"; for a benchmark see loquat_bench_start. Static,
+    /// What is being done, in one word of English: for a model "file", "metadata", "tokenizer", "weights"; for others see loquat_bench_start
+    /// and loquat_quantize_start. Static,
     /// ends with NUL.
     pub stage: *const c_char,
     /// Where the job was given up or has failed: bytes of private memory that it had written and has not given back yet, as of the last poll. Polls

@@ -28,6 +28,7 @@ pub mod model;
 pub mod model_origin;
 #[cfg(unix)]
 mod own_thread;
+pub mod quantize;
 pub mod runtime;
 pub mod session;
 pub mod session_options;
@@ -50,6 +51,7 @@ const TAGS: [u32; 16] = [
     <job::loquat_job as Opaque>::TAG,
     <model::loquat_model as Opaque>::TAG,
     <model::loquat_model_options as Opaque>::TAG,
+    <quantize::loquat_quantize_options as Opaque>::TAG,
     <runtime::loquat_runtime as Opaque>::TAG,
     <runtime::loquat_runtime_options as Opaque>::TAG,
     <session::loquat_session as Opaque>::TAG,

@@ -24,6 +24,7 @@ mod source;
 mod split;
 mod tensor;
 mod value;
+mod writer;
 
 pub use files::{Files, Origin};
 pub use metadata::Metadata;
@@ -31,3 +32,4 @@ pub use model_file::{Container, Conversion, ModelFile, RotaryRows, TokenizerJson
 pub use source::{Access, ReadAt, Source};
 pub use tensor::TensorInfo;
 pub use value::{Array, StringArray, Value, ValueType};
+pub use writer::GgufWriter;

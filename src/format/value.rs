@@ -191,6 +191,10 @@ impl Array {
         Self { element, len, items }
     }
 
+    pub(super) fn items(&self) -> &Items {
+        &self.items
+    }
+
     /// The type of every element.
     pub fn element_type(&self) -> ValueType {
         self.element

@@ -12,6 +12,7 @@ mod aarch64;
 mod activation;
 #[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
 mod columns;
+pub mod encode;
 mod generic;
 mod isa;
 pub mod kv;

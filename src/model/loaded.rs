@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::base::{Error, Job, MemoryCategory, Reservation, Result, SharedBytes};
+use crate::base::{Error, Job, MemoryCategory, Pace, Reservation, Result, SharedBytes};
 use crate::format::{Access, Metadata, ModelFile, Origin, RotaryRows, TensorInfo};
 use crate::kernels::kv::prefix::PrefixIndex;
 use crate::kernels::ops::Program;
@@ -63,6 +63,14 @@ impl Model {
     /// as long as it takes). While it runs, and where it is given up, nothing of the model is there but what it holds in the budget.
     pub fn load_job(runtime: &Runtime, path: &Path, options: LoadOptions) -> Job<Self> {
         loader::job(runtime, Origin::Path(path.to_owned()), options)
+    }
+
+    /// What [`load_job`](Self::load_job) does, as a part of longer work: its stages are the first four of `pace`.
+    ///
+    /// # Errors
+    /// As for [`load`](Self::load).
+    pub async fn load_paced(runtime: &Runtime, path: &Path, options: LoadOptions, pace: &Pace) -> Result<Self> {
+        loader::load(runtime, Origin::Path(path.to_owned()), options, pace).await
     }
 
     /// Loads a model from bytes that the host keeps unchanged while the model or a session of it lives. `name` stands for the path in
@@ -142,6 +150,11 @@ impl Model {
     pub fn chat_template(&self) -> Result<&str> {
         let source = self.metadata().str("tokenizer.chat_template")?;
         source.ok_or_else(|| Error::invalid_argument("the model's file has no chat template"))
+    }
+
+    /// The file.
+    pub fn file(&self) -> &ModelFile {
+        &self.0.file
     }
 
     /// The metadata of the file.

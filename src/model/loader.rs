@@ -60,10 +60,13 @@ pub(super) fn stages(origin: &Origin, access: Access) -> &'static [Stage] {
 /// A load as a job.
 pub(super) fn job(runtime: &Runtime, origin: Origin, options: LoadOptions) -> Job<Model> {
     let runtime = runtime.clone();
-    Job::new(stages(&origin, options.access), |pace| async move {
-        let parts = Parts::load(runtime.budget(), origin, options, Vectors::Decoded, &pace).await?;
-        Model::of_parts(&runtime, parts, options.prefix_cache)
-    })
+    Job::new(stages(&origin, options.access), |pace| async move { load(&runtime, origin, options, &pace).await })
+}
+
+/// A load, in the first stages of `pace`.
+pub(super) async fn load(runtime: &Runtime, origin: Origin, options: LoadOptions, pace: &Pace) -> Result<Model> {
+    let parts = Parts::load(runtime.budget(), origin, options, Vectors::Decoded, pace).await?;
+    Model::of_parts(runtime, parts, options.prefix_cache)
 }
 
 impl Parts {

@@ -5,9 +5,11 @@ mod config;
 mod estimate;
 mod loaded;
 mod loader;
+pub mod mix;
 pub mod vocabulary;
 mod weights;
 
 pub use config::{ModelConfig, Pooling, RopeScaling};
 pub use estimate::ModelEstimate;
 pub use loaded::{LoadOptions, Model};
+pub use mix::Mix;

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod codebooks;
+pub(crate) mod encode;
 mod float;
 pub(crate) mod fp4;
 pub(crate) mod grid;
@@ -20,6 +21,7 @@ mod legacy;
 mod ternary;
 mod types;
 
+pub use encode::{encode_row, is_encodable};
 pub use types::{TensorType, retired_name};
 
 use crate::base::{Error, Result};

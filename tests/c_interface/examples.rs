@@ -261,6 +261,10 @@ fn errors_end_with_1_and_bad_usage_with_2() {
         ("bench_stats", &["--convoy", "--set", "repeats=2"], 1, "repeats"),
         ("load_progress", &["-m", "no-such.gguf"], 1, "no-such.gguf"),
         ("load_progress", &["--budget", "-1"], 2, "--budget"),
+        ("quantize", &["no-such.gguf", "/dev/null/x", "Q4_0"], 1, "no-such.gguf"),
+        ("quantize", &["a", "b"], 2, "TYPE"),
+        ("quantize", &["a", "b", "Q7"], 2, "Q7"),
+        ("quantize", &["a", "b", "Q4_0", "--imatrix", "no-such.txt"], 1, "no-such.txt"),
         ("stream", &["-p", "x", "-m", "README.md"], 1, "README.md"),
         ("stream", &["-p", "x", "--queue", "0"], 2, "--queue"),
         ("embed", &["-p", "x"], 1, "not embeddings"),
@@ -298,6 +302,22 @@ fn embed_tells_equal_texts_from_others() {
     let mean = vectors(&[]);
     assert!(mean.len() == 3 && mean.iter().all(|vector| vector.len() == 32));
     assert_ne!(mean, vectors(&["--pooling", "cls"]));
+}
+
+#[test]
+fn quantize_writes_a_model_that_speaks() {
+    let folder = cc::scratch("quantized");
+    let (out, text) = (folder.join("out.gguf"), folder.join("text.txt"));
+    std::fs::write(&text, "One misty morning a smith met a king who had lost his lantern. ".repeat(10)).unwrap();
+    let (input, out) = ("models/emberfield-3m-f32.gguf", out.to_str().unwrap());
+    let Some(said) = output_of("quantize", &[input, out, "q6_k", "--threads", "2", "--imatrix", text.to_str().unwrap()]) else { return };
+    assert!(said.contains(" tensors changed, 11.6 MB to 2.4 MB in "), "{said}");
+    let goldens = goldens();
+    let prompt = sturdy_prompts(&goldens)[0];
+    let spoken = output_of("generate", &["-m", out, "-p", prompt["text"].as_str().unwrap(), "-n", "24", "--ignore-eos"]).unwrap();
+    assert!(prompt["greedy_text"].as_str().unwrap().starts_with(spoken.trim_end_matches('\n')), "{spoken}");
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2);
+    assert!(output_of("quantize", &["--help"]).unwrap().contains("IQ4_XS"));
 }
 
 #[test]

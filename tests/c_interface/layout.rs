@@ -12,6 +12,7 @@ use loquat::ffi::estimate::loquat_estimate;
 use loquat::ffi::job::loquat_job_progress;
 use loquat::ffi::metrics::{loquat_latency, loquat_runtime_metrics, loquat_session_metrics};
 use loquat::ffi::model::{loquat_model_info, loquat_prefix_cache};
+use loquat::ffi::quantize::loquat_quantized;
 use loquat::ffi::runtime::loquat_memory;
 use loquat::ffi::session::loquat_event;
 use loquat::ffi::tensors::loquat_tensor;
@@ -171,6 +172,7 @@ pub fn in_rust() -> String {
             scratch_bytes
         }
     );
+    layout!(text, loquat_quantized { struct_size, reserved, tensors, changed, bytes_before, bytes_after, importance_tokens });
     layout!(text, loquat_bench_outcome { struct_size, kind, verdict, schema_version });
     layout!(
         text,

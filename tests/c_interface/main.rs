@@ -102,6 +102,7 @@ fn every_function_refuses_memory_that_is_no_handle() {
         "loquat_session_options_new",
         "loquat_batch_options_new",
         "loquat_bench_options_new",
+        "loquat_quantize_options_new",
     ];
     let text = call_everything(&makers, |ty| match ty {
         "loquat_error **" => "&error",
@@ -171,4 +172,4 @@ macro_rules! programs {
     )*};
 }
 
-programs!(batch, bench, embedder, errors, host, job, model, origin, session, stream, text, unload);
+programs!(batch, bench, embedder, errors, host, job, model, origin, quantize, session, stream, text, unload);

@@ -120,8 +120,8 @@ const FEW_COLUMNS: usize = 32;
 /// A pass in progress over its memory. Running it to the end leaves the logits in the arena, one column for each output in order, and
 /// the keys and values in the caches; the caller then advances those.
 pub struct Execution<'a> {
-    program: &'a Program,
-    bound: Bound<'a>,
+    pub(super) program: &'a Program,
+    pub(super) bound: Bound<'a>,
     _memory: PhantomData<&'a mut KvCache>,
 }
 

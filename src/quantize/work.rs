@@ -1,0 +1,150 @@
+//! The stages of the job.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use crate::base::pool::{Budget, Cursor, Lane, Outcome, Sequence};
+use crate::base::{Error, Pace, Result, Stage};
+use crate::format::{Access, Files, GgufWriter, ModelFile, Origin, TensorInfo, Value};
+use crate::kernels::encode::{Recoded, Recoding};
+use crate::model::{LoadOptions, Mix, Model, mix};
+use crate::quant::{TensorType, is_decodable};
+use crate::runtime::Runtime;
+
+use super::importance::{self, Importance};
+use super::{Quantize, Quantized};
+
+/// Stages without a text.
+pub(super) const PLAIN: &[Stage] =
+    &[Stage { name: c"file", share: 0.0 }, Stage { name: c"metadata", share: 0.02 }, Stage { name: c"tensors", share: 0.98 }];
+/// Stages with one: those of a load come first.
+pub(super) const WITH_IMPORTANCE: &[Stage] = &[
+    Stage { name: c"file", share: 0.0 },
+    Stage { name: c"metadata", share: 0.01 },
+    Stage { name: c"tokenizer", share: 0.03 },
+    Stage { name: c"weights", share: 0.01 },
+    Stage { name: c"importance", share: 0.45 },
+    Stage { name: c"tensors", share: 0.5 },
+];
+
+/// How long a run goes on before a deadline that was set meanwhile is looked at.
+const SLICE: Duration = Duration::from_millis(50);
+
+pub(super) async fn quantize(runtime: &Runtime, input: &Path, output: &Path, options: Quantize, pace: &Pace) -> Result<Quantized> {
+    let threads = options.threads;
+    match &options.importance {
+        None => {
+            pace.stage(0);
+            let files = Files::open(Origin::Path(input.to_owned()), Access::Map, runtime.budget(), pace).await?;
+            pace.stage(1);
+            let file = ModelFile::read(files, runtime.budget(), pace).await?;
+            pace.stage(2);
+            write(runtime, &file, None, output, options.mix, threads, pace).await
+        }
+        Some(text) => {
+            let loading = LoadOptions { prefix_cache: 0, ..LoadOptions::default() };
+            let model = Model::load_paced(runtime, input, loading, pace).await?;
+            pace.stage(4);
+            let measured = importance::measure(&model, text, threads, pace).await?;
+            pace.stage(5);
+            let done = write(runtime, model.file(), Some(&measured), output, options.mix, threads, pace).await?;
+            Ok(Quantized { importance_tokens: measured.tokens, ..done })
+        }
+    }
+}
+
+/// Writes `file` to `output` in `mix`.
+async fn write(
+    runtime: &Runtime,
+    file: &ModelFile,
+    importance: Option<&Importance>,
+    output: &Path,
+    mix: Mix,
+    threads: usize,
+    pace: &Pace,
+) -> Result<Quantized> {
+    if let Some(all) = file.metadata.u64("split.tensors.count")?.filter(|&all| all != file.tensors.len() as u64) {
+        return Err(Error::unsupported(format!("{}: {} of the {all} tensors of a split model", file.name(), file.tensors.len())));
+    }
+    let types = mix::types(&file.metadata, &file.tensors, mix, importance.is_some()).map_err(|error| error.at(file.name()))?;
+    let tensors = recoded(file, &types, importance).map_err(|error| error.at(file.name()))?;
+    let changed = tensors.iter().filter(|tensor| tensor.from != tensor.to).count() as u64;
+    pace.expect(file.tensors.iter().map(TensorInfo::elements).sum());
+
+    let changes = [("general.quantization_version", Value::U32(2)), ("general.file_type", Value::U32(mix.file_type()))];
+    let dropped = ["split.no", "split.count", "split.tensors.count"];
+    let writer = GgufWriter::create(output, file, &changes, &dropped, &types, pace).await?;
+    let sink = |number: usize, at: u64, bytes: &[u8]| writer.write(number, at, bytes);
+    let stop = || pace.is_cancelled();
+    let recoding = Recoding::new(tensors, runtime.kernels(), runtime.budget(), runtime.threads(), &sink, &stop);
+    let recoding = recoding.map_err(|error| error.at(file.name()))?;
+    let mut runner = Runner::new(runtime, threads);
+    while runner.run(&recoding, pace, SLICE)? == Outcome::Stopped {
+        recoding.check().map_err(|error| error.at(file.name()))?;
+        pace.reach(recoding.elements_done());
+        pace.spend(usize::MAX).await;
+    }
+    recoding.check().map_err(|error| error.at(file.name()))?;
+    // A run that was given up has ended early, and must not be taken for a whole one.
+    if pace.is_cancelled() {
+        pace.spend(usize::MAX).await;
+        return Err(Error::internal("a job that was cancelled went on"));
+    }
+    pace.reach(recoding.elements_done());
+    drop(recoding);
+    let bytes_after = writer.len();
+    writer.finish()?;
+    Ok(Quantized { tensors: types.len() as u64, changed, bytes_before: file.len(), bytes_after, importance_tokens: 0 })
+}
+
+/// The tensors of `file` to be written as `types`.
+fn recoded(file: &ModelFile, types: &[TensorType], importance: Option<&Importance>) -> Result<Vec<Recoded>> {
+    let mut by_name: HashMap<&str, &[f32]> = HashMap::new();
+    if let Some(importance) = importance {
+        by_name.extend(importance.columns.iter().map(|(name, columns)| (name.as_str(), &columns[..])));
+    }
+    let tensor = |(tensor, &to): (&TensorInfo, &TensorType)| {
+        if tensor.ty != to && !is_decodable(tensor.ty) {
+            return Err(Error::unsupported(format!("tensor '{}': type {} can't be decoded by this version", tensor.name, tensor.ty)));
+        }
+        let number = |count: u64| {
+            usize::try_from(count).map_err(|_| Error::out_of_memory(format!("tensor '{}' passes the address space", tensor.name)))
+        };
+        Ok(Recoded {
+            name: tensor.name.clone(),
+            from: tensor.ty,
+            to,
+            cols: number(tensor.cols())?,
+            rows: number(tensor.rows())?,
+            data: tensor.data.clone(),
+            importance: by_name.get(tensor.name.as_str()).map_or_else(Vec::new, |columns| columns.to_vec()),
+        })
+    };
+    file.tensors.iter().zip(types).map(tensor).collect()
+}
+
+/// Runs sequences in the slices of a job.
+pub(super) struct Runner {
+    runtime: Runtime,
+    lane: Lane,
+    cursor: Cursor,
+}
+
+impl Runner {
+    pub(super) fn new(runtime: &Runtime, threads: usize) -> Self {
+        let lane = Lane::new(Arc::new(AtomicBool::new(false))).with_threads(threads);
+        Self { runtime: runtime.clone(), lane, cursor: Cursor::default() }
+    }
+
+    /// Goes on with `sequence` for the rest of the slice, `most` at the longest.
+    pub(super) fn run(&mut self, sequence: &dyn Sequence, pace: &Pace, most: Duration) -> Result<Outcome> {
+        let budget = match pace.budget_ns() {
+            0 => Budget::OneItem,
+            ns => Budget::Until(Instant::now() + most.min(Duration::from_nanos(ns))),
+        };
+        self.runtime.pool().run(&mut self.lane, sequence, &mut self.cursor, budget)
+    }
+}

@@ -1,0 +1,343 @@
+//! Quantising: the files that come out, whatever came in, however the work is cut, and what is left where it is given up.
+
+mod common;
+#[expect(dead_code, reason = "each test binary uses its part")]
+#[path = "support/gguf_writer.rs"]
+mod gguf_writer;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use common::demo;
+use gguf_writer::{File, Tensor, Val};
+use loquat::base::{ErrorKind, Job, JobState, MemoryBudget, MemoryCategory, SharedBytes};
+use loquat::format::{Access, ModelFile};
+use loquat::kernels::Isa;
+use loquat::model::{LoadOptions, Mix, Model, mix};
+use loquat::quant::{TensorType, decode_row, encode_row, is_decodable};
+use loquat::quantize::{ImportanceText, Quantize, Quantized};
+use loquat::runtime::{Runtime, RuntimeOptions, Threads};
+use loquat::session::{Session, SessionOptions, Step};
+use loquat::tokenizer::EncodeOptions;
+
+fn runtime(threads: usize, isa: Option<Isa>) -> Runtime {
+    Runtime::new(RuntimeOptions { threads: Threads::Count(threads), isa, ..Default::default() }).unwrap()
+}
+
+/// A folder of one test, removed with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("loquat-quantize-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> =
+            std::fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn open(path: &Path) -> ModelFile {
+    ModelFile::open(path, Access::Map, &MemoryBudget::new(u64::MAX)).unwrap()
+}
+
+fn decoded(tensor: &loquat::format::TensorInfo) -> Vec<f32> {
+    let mut values = vec![0.0; tensor.elements() as usize];
+    decode_row(tensor.ty, &tensor.data, &mut values).unwrap();
+    values
+}
+
+fn run(job: Job<Quantized>) -> Quantized {
+    job.finish().unwrap()
+}
+
+#[test]
+fn types_of_tensors_are_those_that_llama_cpp_gives() {
+    let path = format!("{}/tests/goldens/mixes.json", env!("CARGO_MANIFEST_DIR"));
+    let golden: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let mut compared = 0;
+    for shape in golden["shapes"].as_array().unwrap() {
+        let arch = shape["arch"].as_str().unwrap();
+        let mut file = File::new().key("general.architecture", Val::str(arch));
+        for (key, value) in shape["keys"].as_object().unwrap() {
+            file = file.key(key, Val::U32(value.as_u64().unwrap() as u32));
+        }
+        let dims = |value: &serde_json::Value| -> Vec<u64> { value.as_array().unwrap().iter().map(|dim| dim.as_u64().unwrap()).collect() };
+        let layers = shape["keys"][format!("{arch}.block_count")].as_u64().unwrap();
+        let outer = shape["outer"].as_object().unwrap().iter().map(|(name, value)| (name.clone(), dims(value)));
+        let inner = (0..layers).flat_map(|layer| {
+            let layer_tensors = shape["layer"].as_object().unwrap().iter();
+            layer_tensors.map(move |(name, value)| (format!("blk.{layer}.{name}"), dims(value)))
+        });
+        for (name, dims) in outer.chain(inner) {
+            let (ty, elements) = (if dims.len() == 1 { TensorType::F32 } else { TensorType::F16 }, dims.iter().product::<u64>() as usize);
+            file = file.tensor(Tensor::new(&name, &dims, ty, vec![0; elements * ty.block_bytes()]));
+        }
+        let file = ModelFile::from_bytes(SharedBytes::copied(&file.write()), "shape", &MemoryBudget::new(u64::MAX)).unwrap();
+        for (name, expected) in shape["mixes"].as_object().unwrap() {
+            let types = mix::types(&file.metadata, &file.tensors, Mix::from_name(name).unwrap(), false).unwrap();
+            for (tensor, ty) in file.tensors.iter().zip(types) {
+                let (layer, part) = match tensor.name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) {
+                    Some((layer, part)) => (layer.parse::<u64>().ok(), part),
+                    None => (None, tensor.name.as_str()),
+                };
+                let other = expected["others"].as_object().unwrap().iter().find(|(_, parts)| {
+                    let layers = parts.get(part).and_then(|layers| layers.as_array());
+                    layers.is_some_and(|layers| layer.is_none_or(|layer| layers.iter().any(|other| other.as_u64() == Some(layer))))
+                });
+                let wanted = match other {
+                    _ if tensor.dims.len() == 1 => "F32",
+                    Some((ty, _)) => ty,
+                    None => expected["most"].as_str().unwrap(),
+                };
+                assert_eq!(ty.name(), wanted, "{name} of {}: {}", shape["name"], tensor.name);
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 20_000, "only {compared} tensors");
+}
+
+#[test]
+fn every_mix_is_written_and_runs() {
+    let folder = Folder::new("mixes");
+    let runtime = runtime(2, None);
+    let source = open(&demo("emberfield-3m-f32.gguf"));
+    for mix in Mix::ALL {
+        let path = folder.file(&format!("{}.gguf", mix.name()));
+        let done = run(Quantize::to(mix).start(&runtime, &demo("emberfield-3m-f32.gguf"), &path));
+        let file = open(&path);
+        assert_eq!(done.bytes_after, file.len(), "{}", mix.name());
+        assert_eq!(done.tensors as usize, file.tensors.len());
+        assert_eq!(done.changed, file.tensors.iter().zip(&source.tensors).filter(|(a, b)| a.ty != b.ty).count() as u64);
+        let types = mix::types(&source.metadata, &source.tensors, mix, false).unwrap();
+        for ((tensor, before), ty) in file.tensors.iter().zip(&source.tensors).zip(types) {
+            assert_eq!((&tensor.name, &tensor.dims, tensor.ty), (&before.name, &before.dims, ty));
+            let (got, wanted) = (decoded(tensor), decoded(before));
+            let error: f64 = got.iter().zip(&wanted).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+            let size: f64 = wanted.iter().map(|b| f64::from(*b).powi(2)).sum();
+            assert!(error.sqrt() <= 0.35 * size.sqrt(), "{}: {}", mix.name(), tensor.name);
+        }
+        Model::load(&runtime, &path, LoadOptions::default()).unwrap();
+    }
+    assert_eq!(folder.names().len(), Mix::ALL.len());
+    assert_eq!(runtime.budget().used(MemoryCategory::Scratch), 0);
+}
+
+#[test]
+fn metadata_comes_through_byte_for_byte() {
+    let folder = Folder::new("metadata");
+    let strings = Val::Array(8, vec![Val::str("one"), Val::Str(vec![0xFF, 0, 0xC3]), Val::str("")]);
+    let nested = Val::Array(9, vec![Val::Array(4, vec![Val::U32(7)]), Val::Array(8, vec![Val::str("deep")])]);
+    let long = Val::Array(8, (0..30_000).map(|i| Val::str(&format!("token {i}"))).collect());
+    let file = File { alignment: 64, ..File::new() }
+        .key("general.alignment", Val::U32(64))
+        .key("general.architecture", Val::str("none"))
+        .key("a.strings", strings)
+        .key("a.nested", nested)
+        .key("a.long", long)
+        .key("general.file_type", Val::U32(0))
+        .key("a.float", Val::F32(f32::from_bits(0x7fc1_2345)))
+        .key("a.double", Val::F64(-0.0))
+        .key("split.no", Val::U16(0))
+        .key("a.bool", Val::Bool(true))
+        .key("a.small", Val::I8(-1));
+    let tensor = |name: &str, dims: &[u64]| Tensor::new(name, dims, TensorType::F32, vec![0; dims.iter().product::<u64>() as usize * 4]);
+    let file = file.tensor(tensor("x.weight", &[32, 3])).tensor(tensor("odd", &[5])).tensor(tensor("y.weight", &[64, 2]));
+    std::fs::write(folder.file("in.gguf"), file.write()).unwrap();
+    run(Quantize::to(Mix::Q8_0).start(&runtime(1, None), &folder.file("in.gguf"), &folder.file("out.gguf")));
+
+    // What the writer of the tests would make of it, the changes made by hand.
+    let mut expected = file;
+    expected.keys.retain(|(key, _)| key != b"split.no");
+    expected.keys.iter_mut().find(|(key, _)| key == b"general.file_type").unwrap().1 = Val::U32(7);
+    expected.keys.push((b"general.quantization_version".to_vec(), Val::U32(2)));
+    for (tensor, rows) in expected.tensors.iter_mut().zip([3, 0, 4]).filter(|(_, rows)| *rows > 0) {
+        (tensor.type_id, tensor.data) = (TensorType::Q8_0.ggml_id(), vec![0; rows * 34]);
+    }
+    let mut expected = expected.write();
+    expected.resize(expected.len().next_multiple_of(64), 0);
+    assert!(std::fs::read(folder.file("out.gguf")).unwrap() == expected);
+}
+
+#[test]
+fn the_bytes_do_not_depend_on_threads_slices_or_instructions() {
+    let folder = Folder::new("same");
+    let input = demo("emberfield-3m-f32.gguf");
+    let text = "Once upon a time there was a smith who had a rope, a lantern and a very old dog. ".repeat(20);
+    for mix in [Mix::Q4_K_M, Mix::IQ4_XS] {
+        for importance in [None, Some(ImportanceText { text: text.clone(), context: 128 })] {
+            let mut expected: Option<Vec<u8>> = None;
+            for (threads, budget, isa) in [(1, u64::MAX, Some(Isa::Portable)), (2, u64::MAX, None), (2, 300_000, None), (2, 0, None)] {
+                // Activations are exact on all levels, but slow on the portable one.
+                let runtime = runtime(threads, isa);
+                let path = folder.file("out.gguf");
+                let options = Quantize { importance: importance.clone(), ..Quantize::to(mix) };
+                let mut job = options.start(&runtime, &input, &path);
+                while job.poll(budget).unwrap() == JobState::Running {}
+                let done = job.take().unwrap();
+                assert_eq!(done.importance_tokens > 0, importance.is_some());
+                let bytes = std::fs::read(&path).unwrap();
+                match &expected {
+                    None => expected = Some(bytes),
+                    Some(expected) => assert!(*expected == bytes, "{} with {threads} threads, budget {budget}", mix.name()),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_decodable_type_is_read_and_long_rows_are_cut_alike() {
+    let folder = Folder::new("types");
+    // A row of more elements than are taken at a time, which ends inside a tile of the encoders.
+    let (cols, rows) = (32 * 1024 + 256 + 512, 2);
+    let values: Vec<f32> = (0..cols * rows).map(|i| ((i * 7919 % 1009) as f32 / 500.0 - 1.0) * 0.1).collect();
+    for from in TensorType::ALL.into_iter().filter(|&ty| is_decodable(ty)) {
+        let data = match loquat::quant::is_encodable(from) {
+            true => {
+                let mut data = vec![0; cols * rows / from.block_len() * from.block_bytes()];
+                encode_row(from, &values, None, &mut data).unwrap();
+                data
+            }
+            // Any small bits are some finite values.
+            false => vec![1; cols * rows / from.block_len() * from.block_bytes()],
+        };
+        let file = File::new().key("general.architecture", Val::str("none")).tensor(Tensor::new(
+            "x.weight",
+            &[cols as u64, rows as u64],
+            from,
+            data.clone(),
+        ));
+        std::fs::write(folder.file("in.gguf"), file.write()).unwrap();
+        let to = if from == TensorType::Q5_0 { Mix::Q5_1 } else { Mix::Q5_0 };
+        run(Quantize::to(to).start(&runtime(2, None), &folder.file("in.gguf"), &folder.file("out.gguf")));
+        let mut floats = vec![0.0; cols * rows];
+        decode_row(from, &data, &mut floats).unwrap();
+        let mut expected = Vec::new();
+        for row in floats.chunks(cols) {
+            let mut bytes = vec![0; cols / 32 * to.base().block_bytes()];
+            encode_row(to.base(), row, None, &mut bytes).unwrap();
+            expected.extend(bytes);
+        }
+        assert!(open(&folder.file("out.gguf")).tensors[0].data[..] == expected[..], "from {from}");
+    }
+}
+
+#[test]
+fn values_that_no_type_holds_are_an_error_that_names_them() {
+    let folder = Folder::new("nan");
+    let mut values = vec![0.5f32; 512 * 8];
+    values[512 * 6 + 77] = f32::NAN;
+    let data = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let file = File::new().key("general.architecture", Val::str("none"));
+    let file = file.tensor(Tensor::new("blk.3.ffn_up.weight", &[512, 8], TensorType::F32, data));
+    std::fs::write(folder.file("in.gguf"), file.write()).unwrap();
+    std::fs::write(folder.file("out.gguf"), b"as it was").unwrap();
+    for mix in [Mix::Q4_K_M, Mix::F16] {
+        let error = Quantize::to(mix).start(&runtime(2, None), &folder.file("in.gguf"), &folder.file("out.gguf")).finish().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidFile);
+        for part in ["in.gguf", "blk.3.ffn_up.weight", "row 6", "column 77", "NaN"] {
+            assert!(error.message().contains(part), "{error} has no {part}");
+        }
+        assert_eq!(std::fs::read(folder.file("out.gguf")).unwrap(), b"as it was");
+        assert_eq!(folder.names(), ["in.gguf", "out.gguf"]);
+    }
+    // What is only passed on is not looked at.
+    run(Quantize::to(Mix::F32).start(&runtime(2, None), &folder.file("in.gguf"), &folder.file("out.gguf")));
+}
+
+#[test]
+fn a_job_that_is_given_up_leaves_nothing_and_ends_soon() {
+    let folder = Folder::new("cancel");
+    let runtime = runtime(2, None);
+    let (cols, rows) = (4096u64, 2048u64);
+    let data: Vec<u8> = (0..cols * rows).flat_map(|i| half_bits((i % 1000) as u16)).collect();
+    let file = File::new().key("general.architecture", Val::str("none"));
+    let file = file.tensor(Tensor::new("x.weight", &[cols, rows], TensorType::F16, data));
+    std::fs::write(folder.file("in.gguf"), file.write()).unwrap();
+    let mut longest = Duration::ZERO;
+    for part in [0.02, 0.3, 0.6] {
+        let mut job = Quantize::to(Mix::Q4_K_M).start(&runtime, &folder.file("in.gguf"), &folder.file("out.gguf"));
+        let watch = job.watch();
+        let canceller = std::thread::spawn(move || {
+            while watch.progress().0 < part {
+                std::thread::sleep(Duration::from_micros(100));
+            }
+            watch.cancel();
+            Instant::now()
+        });
+        assert_eq!(job.poll(u64::MAX).unwrap(), JobState::Cancelled, "at {part}");
+        longest = longest.max(canceller.join().unwrap().elapsed());
+        assert_eq!(folder.names(), ["in.gguf"], "at {part}");
+    }
+    println!("the poll ended {longest:?} after the cancellation at the latest");
+    // The aim is 5 ms; other programs may have the processors for some time.
+    assert!(longest < Duration::from_millis(100), "{longest:?}");
+    let mut late = Quantize::to(Mix::Q4_K_M).start(&runtime, &folder.file("in.gguf"), &folder.file("out.gguf"));
+    late.watch().set_deadline(2_000_000);
+    assert_eq!(late.poll(u64::MAX).unwrap(), JobState::Expired);
+    assert_eq!(folder.names(), ["in.gguf"]);
+    assert_eq!(runtime.budget().private_used(), 0);
+}
+
+/// An f16 between 1 and 2.
+fn half_bits(i: u16) -> [u8; 2] {
+    (0x3c00 | i & 0x3ff).to_le_bytes()
+}
+
+/// The perplexity of the last windows of a text, by the rule of llama.cpp's tool.
+fn perplexity(runtime: &Runtime, path: &Path, windows: usize) -> f64 {
+    let model = Model::load(runtime, path, LoadOptions::default()).unwrap();
+    let text = std::fs::read(demo("heldout.txt")).unwrap();
+    let mut ids = vec![];
+    model.tokenizer().unwrap().encode(&text, EncodeOptions { add_special: false, parse_special: true }, &mut ids).unwrap();
+    let options = SessionOptions { context: 512, all_logits: true, max_tokens: Some(0), ..Default::default() };
+    let mut session = Session::new(&model, &options).unwrap();
+    let (mut nats, mut scored) = (0.0, 0);
+    for window in ids.chunks_exact(512).rev().take(windows) {
+        session.reset().unwrap();
+        session.append(window).unwrap();
+        assert!(matches!(session.step(u64::MAX).unwrap(), Step::Done { .. }));
+        for position in 256..511 {
+            let logits = session.logits_at(position).unwrap();
+            let top = f64::from(logits.iter().copied().fold(f32::MIN, f32::max));
+            let total: f64 = logits.iter().map(|&logit| (f64::from(logit) - top).exp()).sum();
+            nats -= f64::from(logits[window[position + 1] as usize]) - top - total.ln();
+            scored += 1;
+        }
+    }
+    (nats / f64::from(scored)).exp()
+}
+
+#[test]
+fn importance_makes_a_small_file_predict_better() {
+    let folder = Folder::new("importance");
+    let runtime = runtime(2, None);
+    // The first part of the text, of which the last windows are judged.
+    let text = std::fs::read_to_string(demo("heldout.txt")).unwrap();
+    let importance = Some(ImportanceText { text: text.chars().take(40_000).collect(), context: 512 });
+    let of = |importance: Option<ImportanceText>| {
+        let path = folder.file("out.gguf");
+        run(Quantize { importance, ..Quantize::to(Mix::Q2_K) }.start(&runtime, &demo("emberfield-3m-f32.gguf"), &path));
+        perplexity(&runtime, &path, 8)
+    };
+    let (without, with) = (of(None), of(importance));
+    println!("Q2_K: {with:.4} with importance, {without:.4} without");
+    assert!(with < without);
+}
