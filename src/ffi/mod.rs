@@ -40,7 +40,7 @@ pub mod tokenizer;
 pub mod version;
 
 /// The tags of all kinds of handles: no two alike, or one would pass for the other.
-const TAGS: [u32; 16] = [
+const TAGS: [u32; 17] = [
     <batch::loquat_batch as Opaque>::TAG,
     <batch::loquat_batch_options as Opaque>::TAG,
     <bench::loquat_bench as Opaque>::TAG,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::pool::{Budget, Cursor, Lane, Outcome, Sequence};
 use crate::base::{Error, Pace, Result, Stage};
-use crate::format::{Access, Files, GgufWriter, ModelFile, Origin, TensorInfo, Value};
+use crate::format::{Access, Container, Conversion, Files, GgufWriter, ModelFile, Origin, TensorInfo, Value};
 use crate::kernels::encode::{Recoded, Recoding};
 use crate::model::{LoadOptions, Mix, Model, mix};
 use crate::quant::{TensorType, is_decodable};
@@ -40,7 +40,7 @@ pub(super) async fn quantize(runtime: &Runtime, input: &Path, output: &Path, opt
             pace.stage(0);
             let files = Files::open(Origin::Path(input.to_owned()), Access::Map, runtime.budget(), pace).await?;
             pace.stage(1);
-            let file = ModelFile::read(files, runtime.budget(), pace).await?;
+            let file = ModelFile::read(files, Conversion::Done, runtime.budget(), pace).await?;
             pace.stage(2);
             write(runtime, &file, None, output, options.mix, threads, pace).await
         }
@@ -68,6 +68,9 @@ async fn write(
 ) -> Result<Quantized> {
     if let Some(all) = file.metadata.u64("split.tensors.count")?.filter(|&all| all != file.tensors.len() as u64) {
         return Err(Error::unsupported(format!("{}: {} of the {all} tensors of a split model", file.name(), file.tensors.len())));
+    }
+    if !matches!(file.container(), Container::Gguf { .. }) {
+        return Err(Error::unsupported(format!("{}: quantising anything but GGUF files", file.name())));
     }
     let types = mix::types(&file.metadata, &file.tensors, mix, importance.is_some()).map_err(|error| error.at(file.name()))?;
     let tensors = recoded(file, &types, importance).map_err(|error| error.at(file.name()))?;

@@ -57,7 +57,7 @@ impl Execution<'_> {
             Op::ExpertsGated(experts) => {
                 for column in 0..bound.columns() {
                     for expert in chosen(bound, experts.routes, column) {
-                        for weight in [&experts.gate[expert], &experts.up[expert]] {
+                        for weight in [&experts.gate.weights[expert], &experts.up.weights[expert]] {
                             observer.saw(weight, &activations(bound, &experts.acts, weight, column));
                         }
                     }
@@ -66,7 +66,7 @@ impl Execution<'_> {
             Op::ExpertsDown(experts) => {
                 for column in 0..bound.columns() {
                     for (acts, expert) in experts.acts.iter().zip(chosen(bound, experts.routes, column)) {
-                        let weight = &experts.down[expert];
+                        let weight = &experts.down.weights[expert];
                         observer.saw(weight, &activations(bound, acts, weight, column));
                     }
                 }
