@@ -95,7 +95,7 @@ fn a_missing_tensor_is_named() {
             }
             // Without a fused matrix the first of its parts is missing.
             let part = if tensor.contains("attn_qkv.weight") { "attn_q.weight" } else { &tensor };
-            refused(&what, &less, &[&format!("'{part}'")]);
+            refused(&what, &less, &[&format!("{part}'")]);
         }
     }
 }
