@@ -229,7 +229,9 @@ impl<'f> Forward<'f> {
         let (rope, table) = (rotation.map(|(rope, _)| Arc::clone(rope)), rotation.map(|(_, table)| *table));
         let (q_norm, k_norm) = (weights.q_norm.clone(), weights.k_norm.clone());
         self.b.rotate_store(RotateStore { layer, q, k, v, q_norm, k_norm, rope, table })?;
-        let scale = config.attention_scale.unwrap_or(1.0 / (config.key_length as f32).sqrt());
+        let wide = family.width_scaled == Some(config.block_count);
+        let per_head = if wide { config.embedding_length / config.head_count } else { config.key_length };
+        let scale = config.attention_scale.unwrap_or(1.0 / (per_head as f32).sqrt());
         let rules = AttentionRules {
             window,
             soft_cap: config.attention_soft_cap,
