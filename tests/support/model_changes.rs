@@ -63,7 +63,7 @@ fn change(file: &mut File, bytes: &[u8]) {
     match what % 7 {
         0 => {
             let value = &mut file.keys[place % keys].1;
-            *value = match value {
+            *value = match &*value {
                 Val::U32(_) => Val::U32(number),
                 Val::F32(_) => Val::F32(f32::from_bits(number)),
                 Val::Bool(_) => Val::Bool(number % 2 == 1),
