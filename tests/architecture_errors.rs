@@ -4,19 +4,21 @@
 #[path = "support/gguf_writer.rs"]
 #[allow(dead_code, reason = "shared with tests that use all of it")]
 mod gguf_writer;
+#[path = "support/model_changes.rs"]
+mod model_changes;
 
 use std::path::Path;
 use std::sync::LazyLock;
 
 use gguf_writer::{File, Tensor, Val};
-use loquat::base::{ErrorKind, MemoryBudget, Result, SharedBytes};
-use loquat::format::{ModelFile, Value};
+use loquat::base::{ErrorKind, Result, SharedBytes};
 use loquat::model::{LoadOptions, Model};
 use loquat::quant::TensorType;
 use loquat::runtime::{Runtime, RuntimeOptions, Threads};
 
-static RUNTIME: LazyLock<Runtime> =
-    LazyLock::new(|| Runtime::new(RuntimeOptions { threads: Threads::Count(1), ..Default::default() }).unwrap());
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    Runtime::new(RuntimeOptions { threads: Threads::Count(1), memory_limit: Some(256 << 20), ..Default::default() }).unwrap()
+});
 
 /// Tensors that a file may lack: the family computes without them.
 const OPTIONAL: [&str; 9] = [
@@ -39,28 +41,11 @@ fn files() -> Vec<(String, File)> {
         .filter_map(|entry| {
             let path = entry.unwrap().path();
             let name = path.file_name()?.to_str()?.strip_suffix(".gguf")?.to_owned();
-            let bytes = SharedBytes::copied(&std::fs::read(&path).unwrap());
-            let read = ModelFile::from_bytes(bytes, &name, &MemoryBudget::new(u64::MAX)).unwrap();
-            let mut file = File::new();
-            file.keys = read.metadata.iter().map(|(key, value)| (key.into(), to_write(value))).collect();
-            file.tensors = read.tensors.iter().map(|t| Tensor::new(&t.name, &t.dims, t.ty, t.data.to_vec())).collect();
-            Some((name, file))
+            Some((name, model_changes::read(&std::fs::read(&path).unwrap())))
         })
         .collect();
     files.sort_by(|a, b| a.0.cmp(&b.0));
     files
-}
-
-fn to_write(value: Value<'_>) -> Val {
-    match value {
-        Value::U32(x) => Val::U32(x),
-        Value::I32(x) => Val::I32(x),
-        Value::F32(x) => Val::F32(x),
-        Value::Bool(x) => Val::Bool(x),
-        Value::Str(x) => Val::Str(x.into()),
-        Value::Array(x) => Val::Array(x.element_type().id(), x.iter().map(to_write).collect()),
-        other => panic!("the script writes no {other:?}"),
-    }
 }
 
 fn load(file: &File) -> Result<Model> {
@@ -95,7 +80,7 @@ fn a_missing_tensor_is_named() {
             }
             // Without a fused matrix the first of its parts is missing.
             let part = if tensor.contains("attn_qkv.weight") { "attn_q.weight" } else { &tensor };
-            refused(&what, &less, &[&format!("'{part}'")]);
+            refused(&what, &less, &[&format!("{part}'")]);
         }
     }
 }
@@ -200,4 +185,19 @@ fn what_a_family_does_not_compute_is_an_error_that_names_it() {
     let mut no_length = file("phi3-long");
     no_length.keys.retain(|(key, _)| key != b"phi3.rope.scaling.original_context_length");
     refused("phi3", &no_length, &["original_context_length"]);
+}
+
+#[test]
+fn a_changed_model_is_refused_or_computes() {
+    let mut state = 1u64;
+    let mut random = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    for (_, file) in files() {
+        for _ in 0..40 {
+            let changes: Vec<u8> = (0..6 * (1 + usize::from(random() % 2))).map(|_| random()).collect();
+            model_changes::check(&RUNTIME, file.clone(), &changes);
+        }
+    }
 }

@@ -34,7 +34,7 @@ pub struct loquat_estimate {
     pub weights_private: u64,
     /// Tokenizer tables and indexes of the metadata (in loquat_memory: other).
     pub tables: u64,
-    /// The key/value cache of one session for its whole context; UINT64_MAX for a vocabulary alone, which has no sessions.
+    /// The key/value cache of one session for its whole context; UINT64_MAX for a vocabulary alone and for an encoder, which have no sessions.
     pub session_kv_cache: u64,
     /// The working memory of one session; UINT64_MAX as above.
     pub session_scratch: u64,
@@ -62,7 +62,8 @@ unsafe fn session_options_of(options: *const loquat_session_options) -> Result<S
 
 /// The figures for C, by what the limit of `runtime` leaves now.
 fn figures(model: &ModelEstimate, options: &SessionOptions, runtime: &Runtime) -> Result<loquat_estimate, Failure> {
-    let session = model.config().ok().map(|_| SessionMemory::estimate(model, options, runtime)).transpose()?;
+    let session =
+        model.config().ok().filter(|config| !config.encoder).map(|_| SessionMemory::estimate(model, options, runtime)).transpose()?;
     let budget = runtime.budget();
     let available = if budget.limit() == u64::MAX { u64::MAX } else { budget.limit().saturating_sub(budget.private_used()) };
     let private_total = model.private() + session.map_or(0, |session| session.total());

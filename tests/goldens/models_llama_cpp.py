@@ -17,6 +17,8 @@ import numpy as np
 
 # llama.cpp leaves out the sliding window of these architectures: it agrees as far as nothing has left the window.
 UNWINDOWED = {"mistral": 8, "phi3": 8, "starcoder2": 8}
+# It rounds contexts up to 256 positions, and so rotates for a long one.
+UNCHECKED = ["phi3-short"]
 FOLDER = pathlib.Path(__file__).parent / "models"
 
 
@@ -61,6 +63,9 @@ def main():
     results = {"llama-cpp-python": llama.__version__, "differences": {}, "first_positions_only": UNWINDOWED}
     for path in sorted(FOLDER.glob("*.gguf")):
         # A process of its own: a failed assertion inside ends it.
+        if path.stem in UNCHECKED:
+            results["differences"][path.stem] = None
+            continue
         run = subprocess.run([sys.executable, __file__, path.stem], capture_output=True, text=True)
         good = run.returncode == 0
         results["differences"][path.stem] = float(f"{float(run.stdout):.2e}") if good else None

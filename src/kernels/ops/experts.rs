@@ -68,7 +68,7 @@ impl Route {
 /// Fills `out` with (expert, weight) pairs by descending logit; the lower number first among equals. Overwrites `logits`.
 fn route(routing: Routing, logits: &mut [f32], out: &mut [f32]) {
     let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let over_all: f32 = logits.iter().map(|&logit| exp(logit - top)).sum();
+    let over_all: f32 = if routing == Routing::OverAll { logits.iter().map(|&logit| exp(logit - top)).sum() } else { 0.0 };
     for slot in out.chunks_exact_mut(2) {
         let mut best = 0;
         for (expert, &logit) in logits.iter().enumerate() {

@@ -329,7 +329,7 @@ fn attention_by_every_rule_matches_f64_and_does_not_depend_on_the_tile() {
         let mut head = Head::new(ty, 20, 33, 3, 600);
         for rules in &rules {
             head.rules = rules.clone();
-            for (first, columns) in [(0, 1), (0, 600), (250, 20), (511, 3), (599, 1)] {
+            for (first, columns) in [(0, 1), (0, 40), (250, 20), (511, 3), (599, 1)] {
                 let got = same_bits(|ops| head.attend(ops, first, columns, columns));
                 let expected = (first..first + columns).flat_map(|p| (0..3).flat_map(move |g| vec![(p, g)]));
                 let expected: Vec<f64> = expected.flat_map(|(p, g)| head.reference(p, g, first + columns)).collect();

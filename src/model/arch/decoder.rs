@@ -225,11 +225,13 @@ impl<'f> Forward<'f> {
             Some(local) => Some(local),
             None => self.rotation.as_ref(),
         };
-        let rotation = rotation.filter(|_| family.unrotated_every == 0 || (layer + 1) % family.unrotated_every != 0);
+        let rotation = rotation.filter(|_| family.unrotated_every == 0 || !(layer + 1).is_multiple_of(family.unrotated_every));
         let (rope, table) = (rotation.map(|(rope, _)| Arc::clone(rope)), rotation.map(|(_, table)| *table));
         let (q_norm, k_norm) = (weights.q_norm.clone(), weights.k_norm.clone());
         self.b.rotate_store(RotateStore { layer, q, k, v, q_norm, k_norm, rope, table })?;
-        let scale = config.attention_scale.unwrap_or(1.0 / (config.key_length as f32).sqrt());
+        let wide = family.width_scaled == Some(config.block_count);
+        let per_head = if wide { config.embedding_length / config.head_count } else { config.key_length };
+        let scale = config.attention_scale.unwrap_or(1.0 / (per_head as f32).sqrt());
         let rules = AttentionRules {
             window,
             soft_cap: config.attention_soft_cap,

@@ -46,6 +46,8 @@ pub struct Family {
     pub token_types: bool,
     /// Every so many layers one has no window, in models that have a window; 0 for none.
     pub global_every: usize,
+    /// Models of so many layers scale their scores by 1/√(width per head) and not by 1/√(elements of a head); no key says so.
+    pub width_scaled: Option<usize>,
     /// One more score in each softmax: `attn_sinks`.
     pub sinks: bool,
     /// The activation function.
@@ -183,6 +185,7 @@ impl Family {
         learned_positions: false,
         token_types: false,
         global_every: 0,
+        width_scaled: None,
         sinks: false,
         activation: Activation::Silu,
         gated: true,

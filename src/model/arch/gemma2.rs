@@ -9,5 +9,6 @@ pub const FAMILY: Family = Family {
     options: &["attention.sliding_window", "attention.scale", "attn_logit_softcapping", "final_logit_softcapping"],
     norms: Norms::BeforeAndAfter,
     global_every: 2,
+    width_scaled: Some(46), // 27B
     ..super::gemma::FAMILY
 };

@@ -11,5 +11,6 @@ pub const FAMILY: Family = Family {
     qk_norm: QkNorm::Heads,
     local_rope_base: Some(10_000.0),
     global_every: 6,
+    width_scaled: Some(62), // 27B
     ..super::gemma::FAMILY
 };
