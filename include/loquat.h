@@ -546,7 +546,9 @@ loquat_status loquat_model_options_set(loquat_model_options *options,
                                        loquat_error **error);
 
 /**
- * Loads a model file (GGUF). `path` is UTF-8 on every system. `options` may be NULL for the defaults; they are not kept. Blocks until
+ * Loads a model: a GGUF file (or any of those of a model in several files, NAME-00001-of-00003.gguf, beside each other), an APR file (version 2), a
+ * folder as Hugging Face's libraries write it (config.json, safetensors, tokenizer.json), or a safetensors file in such a folder. `path` is UTF-8
+ * on every system. `options` may be NULL for the defaults; they are not kept. Blocks until
  * the model is there; loquat_model_load_start does the same in slices.
  *
  * LOQUAT_IO, LOQUAT_INVALID_FILE, LOQUAT_UNSUPPORTED (an architecture, tensor type or tokenizer that this version lacks; the message names
@@ -742,6 +744,74 @@ loquat_status loquat_job_take_model(loquat_job *job,
 void loquat_job_free(loquat_job *job);
 
 /* ===========================================================================
+ * Where a model comes from
+ *
+ * Model files that are not a path or a buffer: a part of an open file (an archive, a content provider), or bytes that only the host can
+ * read (a package of a game, an encrypted store, a network).
+ * ======================================================================== */
+
+/**
+ * Reads up to `length` bytes of a model file from `offset` on into `buffer` and returns how many: fewer than asked for are fine, 0 is the end,
+ * a negative number is an error. It must not call the library.
+ */
+typedef int64_t (*loquat_read_fn)(void *user_data, uint64_t offset, uint8_t *buffer, size_t length);
+
+/**
+ * Loads a model from `length` bytes of an open file, from `offset` on, that are one whole model file (GGUF or APR). The descriptor is duplicated:
+ * the host may close its own afterwards. Its file position is not used and not changed. `offset` need not be aligned for mapping, but tensors that
+ * then lie at odd addresses are read more slowly.
+ *
+ * Statuses as loquat_model_load; LOQUAT_INVALID_ARGUMENT where the file has no such part; LOQUAT_UNSUPPORTED where the system has no
+ * descriptors (Windows).
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_model_load_descriptor(const loquat_runtime *runtime,
+                                           int32_t descriptor,
+                                           uint64_t offset,
+                                           uint64_t length,
+                                           const loquat_model_options *options,
+                                           loquat_model **model,
+                                           loquat_error **error);
+
+/** Begins to load a model as loquat_model_load_descriptor does it. The descriptor is duplicated at once. */
+LOQUAT_MUST_USE
+loquat_status loquat_model_load_descriptor_start(const loquat_runtime *runtime,
+                                                 int32_t descriptor,
+                                                 uint64_t offset,
+                                                 uint64_t length,
+                                                 const loquat_model_options *options,
+                                                 loquat_job **job,
+                                                 loquat_error **error);
+
+/**
+ * Loads a model from `length` bytes that `read` gives: one whole model file (GGUF or APR), from its first byte to its last, in this order, about
+ * 256 KiB at a time. They are kept in private memory, whatever the access of the options. `read` is called on this thread, during this call only.
+ *
+ * Statuses as loquat_model_load; LOQUAT_IO where `read` fails or ends early.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_model_load_callback(const loquat_runtime *runtime,
+                                         loquat_read_fn read,
+                                         void *user_data,
+                                         uint64_t length,
+                                         const loquat_model_options *options,
+                                         loquat_model **model,
+                                         loquat_error **error);
+
+/**
+ * Begins to load a model as loquat_model_load_callback does it. `read` is called by loquat_job_poll, on the thread that polls, until the job
+ * has ended or is freed; `user_data` must live as long.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_model_load_callback_start(const loquat_runtime *runtime,
+                                               loquat_read_fn read,
+                                               void *user_data,
+                                               uint64_t length,
+                                               const loquat_model_options *options,
+                                               loquat_job **job,
+                                               loquat_error **error);
+
+/* ===========================================================================
  * Metadata
  *
  * What a model file says about itself: keys with typed values, in the order of the file. Values of arrays are read one by one, by index;
@@ -899,11 +969,11 @@ typedef struct loquat_tensor {
     uint32_t tensor_type;
     /** The number of dimensions, 1 to 4. */
     uint32_t dimensions;
-    /** Zero. */
-    uint32_t reserved;
+    /** Which of the model's files it lies in, counted from 0. */
+    uint32_t file;
     /** The dimensions, the contiguous one first: a matrix of r rows and c columns is c, r. 1 past the last dimension. */
     uint64_t size[4];
-    /** Offset of the first byte from the start of the file. */
+    /** Offset of the first byte from the start of that file. */
     uint64_t offset;
     /** Number of bytes. */
     uint64_t bytes;
