@@ -112,7 +112,7 @@ fn with(stages: &str) -> String {
 fn faults_are_errors_that_name_the_place() {
     use ErrorKind::{InvalidFile, Unsupported};
     refused("", InvalidFile, "at byte 0");
-    refused("{", InvalidFile, "at byte 1");
+    refused("{", InvalidFile, "at byte 0");
     refused("[]", InvalidFile, "at byte");
     refused(r#"{"model": 1}"#, InvalidFile, "at byte 10");
     refused(r#"{"model": {"type": "BPE", "vocab": {}, "merges": []}}"#, InvalidFile, "without tokens");

@@ -296,7 +296,7 @@ mod tests {
         refused(&entry("F32", "[1]", "[1,5]"), &[0; 5], InvalidFile, "leaves a gap behind 'the header'");
         refused(&entry("F32", "[1]", "[0,8]"), &[0; 8], InvalidFile, "are 8 bytes, but shape [1] of F32 takes 4");
         refused(&entry("F32", "[1]", "[4,0]"), &[0; 8], InvalidFile, "'data_offsets': 4 to 0");
-        refused(&entry("F32", "[1]", "[0,4]"), &[0; 3], InvalidFile, "the data (from byte 58 on) has 3 bytes");
+        refused(&entry("F32", "[1]", "[0,4]"), &[0; 3], InvalidFile, "the data (from byte 62 on) has 3 bytes");
         refused(&entry("F32", "[18446744073709551615,2]", "[0,4]"), &[0; 4], InvalidFile, "more than 64 bits");
         refused(&entry("F32", "[-1]", "[0,4]"), &[0; 4], InvalidFile, "invalid value: integer `-1`");
         refused(&entry("F32", "[0]", "[0,0]"), b"", Unsupported, "no elements");

@@ -81,9 +81,6 @@ impl Parts {
             (false, Vectors::Decoded) => Conversion::Done,
         };
         let mut file = ModelFile::read(files, conversion, budget, pace).await?;
-        if let Some(parts) = file.metadata.u64("split.count")?.filter(|&parts| parts > 1) {
-            return Err(Error::unsupported(format!("{}: a model split over {parts} files", file.name())));
-        }
         pace.stage(TOKENIZER);
         let tokenizer = tokenizer(&mut file, pace).await.map_err(|error| error.at(file.name()))?;
         pace.stage(WEIGHTS);

@@ -324,6 +324,14 @@ impl Tokenizer {
             .token_bytes(id)
             .ok_or_else(|| Error::invalid_argument(format!("token {id} is outside the vocabulary of {} tokens", self.vocab_size())))?;
         let attributes = self.0.special.attributes[id as usize];
+        if let Kind::Hub(_) = self.0.kind {
+            // There the first token that is seen is the start, and no other.
+            if skip_special && attributes.any(Attributes::HIDDEN) {
+                return Ok(&[]);
+            }
+            let strip = std::mem::replace(strip_space, false) && self.0.strips_space && !attributes.any(Attributes::SPECIAL);
+            return Ok(if strip { bytes.strip_prefix(b" ").unwrap_or(bytes) } else { bytes });
+        }
         let strip = std::mem::replace(strip_space, attributes.any(Attributes::SPECIAL));
         if attributes.any(Attributes::SPECIAL) {
             return Ok(if skip_special && attributes.any(Attributes::HIDDEN) { &[] } else { bytes });

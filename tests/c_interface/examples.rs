@@ -61,6 +61,22 @@ fn sturdy_prompts(goldens: &Value) -> Vec<&Value> {
 }
 
 #[test]
+fn folders_are_models_too() {
+    let goldens = goldens();
+    for prompt in sturdy_prompts(&goldens).into_iter().take(2) {
+        let text = prompt["text"].as_str().unwrap();
+        for path in ["models/hf", "models/hf/model.safetensors"] {
+            let Some(got) = output_of("generate", &["-m", path, "-p", text, "-n", "48", "--ids", "--ignore-eos"]) else { return };
+            assert_eq!(got, ids(&prompt["greedy"]) + "\n", "ids of {} by {path}", prompt["name"]);
+        }
+        assert_eq!(output_of("tokenize", &["-m", "models/hf", "-p", text]), output_of("tokenize", &["-p", text]));
+    }
+    let got = output_of("bench_stats", &["-m", "models/hf", "-p", "8", "-n", "4", "-r", "1", "--json"]).unwrap();
+    let json: Value = serde_json::from_str(&got).unwrap();
+    assert!(json["model"].as_str().unwrap().contains("llama"), "{got}");
+}
+
+#[test]
 fn generate_says_what_the_goldens_say() {
     let goldens = goldens();
     for prompt in sturdy_prompts(&goldens) {

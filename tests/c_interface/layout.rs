@@ -70,7 +70,7 @@ pub fn in_rust() -> String {
     );
     layout!(text, loquat_prefix_cache { struct_size, reserved, bytes, limit, reused_tokens, pages, evicted_pages });
     layout!(text, loquat_job_progress { struct_size, state, progress, reserved, stage, held_bytes });
-    layout!(text, loquat_tensor { struct_size, tensor_type, dimensions, reserved, size, offset, bytes });
+    layout!(text, loquat_tensor { struct_size, tensor_type, dimensions, file, size, offset, bytes });
     layout!(
         text,
         loquat_estimate {

@@ -107,7 +107,7 @@ pub(super) async fn read(folder: Folder, conversion: Conversion, budget: &Arc<Me
     }
     let converter = Converter { conversion, block: block(&config)?, budget, pace };
     let mut tensors = assemble(&folder, family, tied == Some(true), &found, &converter).await?;
-    for (name, values) in &draft.made {
+    for (name, values) in draft.made.iter().filter(|(_, values)| !found.is_empty() && !values.is_empty()) {
         let data: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         let (dims, data) = (vec![values.len() as u64], SharedBytes::copied(&data));
         tensors.push(TensorInfo { name: (*name).to_owned(), dims, ty: TensorType::F32, data, file: 0, offset: 0 });

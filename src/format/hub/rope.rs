@@ -126,7 +126,7 @@ impl Llama3 {
 mod tests {
     use super::*;
 
-    /// From `transformers` (`ROPE_INIT_FUNCTIONS["llama3"]`): 1 / (inv_freq · base^(2i/128)) for Llama 3.1's settings.
+    /// With Llama 3.1's settings waves below 2048 positions (the first 29) stay, those above 8192 (from the 36th on) are stretched eightfold.
     #[test]
     fn llama3_factors_are_the_published_ones() {
         let factors = Llama3 { factor: 8.0, low: 1.0, high: 4.0, trained: 8192.0 }.factors(500_000.0, 128);
