@@ -1,6 +1,7 @@
 //! Encoders of the K-quants: the sub-blocks of a super-block are searched side by side, then brought under the scales of the whole.
 
-use super::search::{Integers, affine_codes, codes, fit_scales, fit_scales_and_minima, low_byte, weighted_lanes};
+use super::affine::{affine_codes, fit_scales_and_minima};
+use super::search::{Integers, codes, fit_scales, low_byte, weighted_lanes};
 use super::{TILE, for_tiles};
 
 /// What an element stands for once the integers are chosen: `scale · q + offset` for each sub-block.

@@ -1,6 +1,7 @@
 //! Encoders of the blocks of 32 with one scale: Q8_0, Q4_0, Q4_1, Q5_0, Q5_1. Eight blocks are searched at a time.
 
-use super::search::{Grid, Integers, affine_codes, as_f16, codes, fit_affine, fit_scale, low_byte, reciprocal, round, weighted_lanes};
+use super::affine::{affine_codes, fit_affine};
+use super::search::{Grid, Integers, as_f16, codes, fit_scale, low_byte, reciprocal, round, weighted_lanes};
 use super::{TILE, for_tiles};
 
 /// Elements of a block, and blocks of a tile.

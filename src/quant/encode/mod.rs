@@ -4,8 +4,9 @@
 //! is scalar Rust over arrays of independent lanes, without a sum whose order the compiler would have to keep, so that it becomes
 //! vector code wherever it is inlined into a function with the features for it (`kernels` has those) and gives the same bits there.
 //!
-//! `search` finds scales; the other files know the layout of one family each.
+//! `search` and `affine` find scales; the other files know the layout of one family each.
 
+mod affine;
 mod float;
 mod iq4;
 mod k;
