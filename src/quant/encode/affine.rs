@@ -5,7 +5,58 @@ use half::f16;
 use super::TILE;
 use super::search::{Lanes, as_f16, clamp, low_byte, reciprocal, round};
 
-/// Scale and least value of each sub-block: x ≈ scale · q + offset, q from 0 to `levels`, after TRIES from 0.9 levels fewer to 0.9 more. With `below_zero`, no offset is above 0.
+/// The best scales and offsets so far, and the sums that judge others by.
+struct Search<'a, const N: usize, const L: usize> {
+    x: &'a Lanes<N, L>,
+    w: &'a Lanes<N, L>,
+    levels: f32,
+    below_zero: bool,
+    /// Σw, Σwx and Σwx².
+    ww: [f32; L],
+    wx: [f32; L],
+    wxx: [f32; L],
+    errors: [f32; L],
+    scales: [f32; L],
+    offsets: [f32; L],
+}
+
+impl<const N: usize, const L: usize> Search<'_, N, L> {
+    /// Takes the scales and offsets that the levels nearest to (x − from)·per_scale ask for, where their errors are smaller.
+    #[inline(always)]
+    fn consider(&mut self, per_scale: &[f32; L], from: &[f32; L]) {
+        let (mut wq, mut wqq, mut wxq) = ([0.0; L], [0.0; L], [0.0; L]);
+        for (x, w) in self.x.iter().zip(self.w) {
+            for l in 0..L {
+                let q = round(clamp((x[l] - from[l]) * per_scale[l], 0.0, self.levels));
+                let weighted = w[l] * q;
+                wq[l] += weighted;
+                wqq[l] += weighted * q;
+                wxq[l] += weighted * x[l];
+            }
+        }
+        let (ww, wx) = (&self.ww, &self.wx);
+        for l in 0..L {
+            let determinant = ww[l] * wqq[l] - wq[l] * wq[l];
+            let per = reciprocal(determinant);
+            let (scale, offset) = ((ww[l] * wxq[l] - wx[l] * wq[l]) * per, (wqq[l] * wx[l] - wq[l] * wxq[l]) * per);
+            // Where all q are alike, nothing tells scale from offset.
+            let solvable = determinant > 1e-6 * ww[l] * wqq[l];
+            let cut = self.below_zero && (offset > 0.0 || !solvable);
+            let scale = if cut { wxq[l] * reciprocal(wqq[l]) } else { scale };
+            let offset = if cut { 0.0 } else { offset };
+            // Σ w·(x − scale·q − offset)², multiplied out.
+            let of_scale = scale * (scale * wqq[l] + 2.0 * (offset * wq[l] - wxq[l]));
+            let error = self.wxx[l] + of_scale + offset * (offset * ww[l] - 2.0 * wx[l]);
+            let better = error < self.errors[l] && (solvable || cut) && scale > 0.0;
+            self.errors[l] = if better { error } else { self.errors[l] };
+            self.scales[l] = if better { scale } else { self.scales[l] };
+            self.offsets[l] = if better { offset } else { self.offsets[l] };
+        }
+    }
+}
+
+/// Scale and least value of each sub-block: x ≈ scale · q + offset, q from 0 to `levels`, after TRIES from 0.9 levels fewer to 0.9 more. With
+/// `below_zero`, no offset is above 0.
 #[inline(always)]
 pub(super) fn fit_affine<const N: usize, const L: usize, const TRIES: usize>(
     x: &Lanes<N, L>,
@@ -30,52 +81,25 @@ pub(super) fn fit_affine<const N: usize, const L: usize, const TRIES: usize>(
         }
     }
     // A sub-block of equal values is its offset.
-    let (mut scales, mut offsets, mut best) = ([0.0f32; L], least, [f32::INFINITY; L]);
-    let mut consider = |per_scale: &[f32; L], from: &[f32; L], scales: &mut [f32; L], offsets: &mut [f32; L]| {
-        let (mut wq, mut wqq, mut wxq) = ([0.0; L], [0.0; L], [0.0; L]);
-        for (x, w) in x.iter().zip(w) {
-            for l in 0..L {
-                let q = round(clamp((x[l] - from[l]) * per_scale[l], 0.0, levels));
-                let weighted = w[l] * q;
-                wq[l] += weighted;
-                wqq[l] += weighted * q;
-                wxq[l] += weighted * x[l];
-            }
-        }
-        for l in 0..L {
-            let determinant = ww[l] * wqq[l] - wq[l] * wq[l];
-            let per = reciprocal(determinant);
-            let (scale, offset) = ((ww[l] * wxq[l] - wx[l] * wq[l]) * per, (wqq[l] * wx[l] - wq[l] * wxq[l]) * per);
-            // Where all q are alike, nothing tells scale from offset.
-            let solvable = determinant > 1e-6 * ww[l] * wqq[l];
-            let cut = below_zero && (offset > 0.0 || !solvable);
-            let scale = if cut { wxq[l] * reciprocal(wqq[l]) } else { scale };
-            let offset = if cut { 0.0 } else { offset };
-            // Σ w·(x − scale·q − offset)², multiplied out.
-            let error = wxx[l] + scale * (scale * wqq[l] + 2.0 * (offset * wq[l] - wxq[l])) + offset * (offset * ww[l] - 2.0 * wx[l]);
-            let better = error < best[l] && (solvable || cut) && scale > 0.0;
-            best[l] = if better { error } else { best[l] };
-            scales[l] = if better { scale } else { scales[l] };
-            offsets[l] = if better { offset } else { offsets[l] };
-        }
-    };
+    let (errors, scales, offsets) = ([f32::INFINITY; L], [0.0; L], least);
+    let mut search = Search { x, w, levels, below_zero, ww, wx, wxx, errors, scales, offsets };
     for step in 0..TRIES {
         let target = levels - 0.9 + 1.8 * (step as f32 + 0.5) / TRIES as f32;
         let mut per_scale = [0.0; L];
         for l in 0..L {
             per_scale[l] = target * reciprocal(most[l] - least[l]);
         }
-        consider(&per_scale, &least, &mut scales, &mut offsets);
+        search.consider(&per_scale, &least);
     }
     for _ in 0..if TRIES > 4 { 2 } else { 1 } {
         let mut per_scale = [0.0; L];
         for l in 0..L {
-            per_scale[l] = reciprocal(scales[l]);
+            per_scale[l] = reciprocal(search.scales[l]);
         }
-        let from = offsets;
-        consider(&per_scale, &from, &mut scales, &mut offsets);
+        let from = search.offsets;
+        search.consider(&per_scale, &from);
     }
-    (scales, offsets)
+    (search.scales, search.offsets)
 }
 
 /// Integer scales and minima of sub-blocks under two f16: x ≈ d · scale · q − dmin · minimum.
@@ -95,9 +119,13 @@ pub(super) fn fit_scales_and_minima<const N: usize, const L: usize>(
     most: f32,
 ) -> ScalesAndMinima<L> {
     let (wanted_scales, offsets) = fit_affine::<N, L, 13>(x, w, levels, true);
-    let largest = |of: &[f32; L], sign: f32| of.iter().fold(0.0f32, |largest, value| largest.max(sign * value));
-    let (mut half_d, mut d) = as_f16(largest(&wanted_scales, 1.0) / most);
-    let (mut half_dmin, mut dmin) = as_f16(largest(&offsets, -1.0) / most);
+    let (mut largest_scale, mut least_offset) = (0.0f32, 0.0f32);
+    for l in 0..L {
+        largest_scale = largest_scale.max(wanted_scales[l]);
+        least_offset = least_offset.min(offsets[l]);
+    }
+    let (mut half_d, mut d) = as_f16(largest_scale / most);
+    let (mut half_dmin, mut dmin) = as_f16(-least_offset / most);
     let (mut scales, mut minima) = ([0.0; L], [0.0; L]);
     for l in 0..L {
         scales[l] = round(clamp(wanted_scales[l] * reciprocal(d), 0.0, most));

@@ -168,34 +168,43 @@ fn sums<G: Grid, const N: usize, const L: usize>(x: &Lanes<N, L>, w: &Lanes<N, L
     (xq, qq)
 }
 
+/// Takes the scales that the levels nearest to x·per_scale ask for, where they gain more than the best so far.
+#[inline(always)]
+fn consider<G: Grid, const N: usize, const L: usize>(
+    x: &Lanes<N, L>,
+    w: &Lanes<N, L>,
+    per_scale: &[f32; L],
+    best: &mut [f32; L],
+    scales: &mut [f32; L],
+) {
+    let (xq, qq) = sums::<G, N, L>(x, w, per_scale);
+    for l in 0..L {
+        let scale = xq[l] / if qq[l] > 0.0 { qq[l] } else { 1.0 };
+        let gain = scale * xq[l];
+        let better = gain > best[l];
+        best[l] = if better { gain } else { best[l] };
+        scales[l] = if better { scale } else { scales[l] };
+    }
+}
+
 /// The scale of each sub-block: x ≈ scale · q.
 #[inline(always)]
 pub(super) fn fit_scale<G: Grid, const N: usize, const L: usize>(x: &Lanes<N, L>, w: &Lanes<N, L>) -> [f32; L] {
     let (mut best, mut scales) = ([0.0f32; L], [0.0f32; L]);
-    let mut consider = |per_scale: &[f32; L], scales: &mut [f32; L]| {
-        let (xq, qq) = sums::<G, N, L>(x, w, per_scale);
-        for l in 0..L {
-            let scale = xq[l] / if qq[l] > 0.0 { qq[l] } else { 1.0 };
-            let gain = scale * xq[l];
-            let better = gain > best[l];
-            best[l] = if better { gain } else { best[l] };
-            scales[l] = if better { scale } else { scales[l] };
-        }
-    };
     let peaks = peaks(x);
     for &target in G::TARGETS {
         let mut per_scale = [0.0; L];
         for l in 0..L {
             per_scale[l] = target * reciprocal(peaks[l]);
         }
-        consider(&per_scale, &mut scales);
+        consider::<G, N, L>(x, w, &per_scale, &mut best, &mut scales);
     }
     for _ in 0..G::REFITS {
         let mut per_scale = [0.0; L];
         for l in 0..L {
             per_scale[l] = reciprocal(scales[l]);
         }
-        consider(&per_scale, &mut scales);
+        consider::<G, N, L>(x, w, &per_scale, &mut best, &mut scales);
     }
     scales
 }
