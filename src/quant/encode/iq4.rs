@@ -1,9 +1,9 @@
 //! Encoders of the 4-bit types with a table of unequal steps: IQ4_NL and IQ4_XS.
 
 use super::super::iq4::VALUES;
-use super::for_tiles;
 use super::legacy::pack_nibbles;
 use super::search::{Grid, as_f16, codes, fit_scale, fit_scales, low_byte, weighted_lanes};
+use super::{Blocks, TILE};
 
 /// The sixteen values.
 struct Unequal;
@@ -54,9 +54,14 @@ impl Grid for Unequal {
     }
 }
 
-#[inline(always)]
-pub(super) fn iq4_nl(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    for_tiles((32, 18), values, importance, out, |values, importance, out| {
+pub(super) struct Iq4Nl;
+
+impl Blocks for Iq4Nl {
+    const LEN: usize = 32;
+    const BYTES: usize = 18;
+
+    #[inline(always)]
+    fn encode(values: &[f32; TILE], importance: Option<&[f32; TILE]>, out: &mut [u8]) {
         let (x, w) = weighted_lanes::<32, 8>(values, importance);
         let mut scales = fit_scale::<Unequal, 32, 8>(&x, &w);
         let mut halves = [half::f16::ZERO; 8];
@@ -68,12 +73,17 @@ pub(super) fn iq4_nl(values: &[f32], importance: Option<&[f32]>, out: &mut [u8])
             out[..2].copy_from_slice(&halves[b].to_le_bytes());
             pack_nibbles(&codes[32 * b..], &mut out[2..]);
         }
-    });
+    }
 }
 
-#[inline(always)]
-pub(super) fn iq4_xs(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    for_tiles((256, 136), values, importance, out, |values, importance, out| {
+pub(super) struct Iq4Xs;
+
+impl Blocks for Iq4Xs {
+    const LEN: usize = 256;
+    const BYTES: usize = 136;
+
+    #[inline(always)]
+    fn encode(values: &[f32; TILE], importance: Option<&[f32; TILE]>, out: &mut [u8]) {
         let (x, w) = weighted_lanes::<32, 8>(values, importance);
         let found = fit_scales::<Unequal, 32, 8>(&x, &w, (-32.0, 31.0));
         let d = found.d.to_f32();
@@ -88,5 +98,5 @@ pub(super) fn iq4_xs(values: &[f32], importance: Option<&[f32]>, out: &mut [u8])
         }
         out[..2].copy_from_slice(&found.d.to_le_bytes());
         out[2..4].copy_from_slice(&high.to_le_bytes());
-    });
+    }
 }

@@ -1,7 +1,8 @@
 //! Encoders of the K-quants: the sub-blocks of a super-block are searched side by side, then brought under the scales of the whole.
 
-use super::search::{Integers, affine_codes, codes, fit_scales, fit_scales_and_minima, low_byte, weighted_lanes};
-use super::{TILE, for_tiles};
+use super::affine::{affine_codes, fit_scales_and_minima};
+use super::search::{Integers, codes, fit_scales, low_byte, weighted_lanes};
+use super::{Blocks, TILE};
 
 /// What an element stands for once the integers are chosen: `scale · q + offset` for each sub-block.
 struct Affine<const L: usize> {
@@ -49,9 +50,14 @@ fn pack_pairs(codes: &[u8; TILE], out: &mut [u8]) {
     }
 }
 
-#[inline(always)]
-pub(super) fn q2_k(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    for_tiles((256, 84), values, importance, out, |values, importance, out| {
+pub(super) struct Q2K;
+
+impl Blocks for Q2K {
+    const LEN: usize = 256;
+    const BYTES: usize = 84;
+
+    #[inline(always)]
+    fn encode(values: &[f32; TILE], importance: Option<&[f32; TILE]>, out: &mut [u8]) {
         let block = affine::<16, 16>(values, importance, 3.0, 15.0);
         for l in 0..16 {
             out[l] = block.scales[l] | block.minima[l] << 4;
@@ -59,12 +65,17 @@ pub(super) fn q2_k(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         pack_pairs(&block.codes, &mut out[16..80]);
         out[80..82].copy_from_slice(&block.d);
         out[82..84].copy_from_slice(&block.dmin);
-    });
+    }
 }
 
-#[inline(always)]
-pub(super) fn q3_k(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    for_tiles((256, 110), values, importance, out, |values, importance, out| {
+pub(super) struct Q3K;
+
+impl Blocks for Q3K {
+    const LEN: usize = 256;
+    const BYTES: usize = 110;
+
+    #[inline(always)]
+    fn encode(values: &[f32; TILE], importance: Option<&[f32; TILE]>, out: &mut [u8]) {
         let (d, scales, codes) = scaled::<-4>(values, importance, (-32.0, 31.0));
         for l in 0..32 {
             out[l] = (0..8).fold(0, |bits, group| bits | (codes[32 * group + l] >> 2) << group);
@@ -78,7 +89,7 @@ pub(super) fn q3_k(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
             packed[8 + sub % 4] |= (scale >> 4) << (2 * (sub / 4));
         }
         out[108..110].copy_from_slice(&d);
-    });
+    }
 }
 
 /// The 6-bit scales and minima of eight sub-blocks: those of the first four whole in bytes 0–7, of the last four the low nibbles in bytes 8–11
@@ -103,20 +114,30 @@ fn pack_nibbles(codes: &[u8; TILE], out: &mut [u8]) {
     }
 }
 
-#[inline(always)]
-pub(super) fn q4_k(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    for_tiles((256, 144), values, importance, out, |values, importance, out| {
+pub(super) struct Q4K;
+
+impl Blocks for Q4K {
+    const LEN: usize = 256;
+    const BYTES: usize = 144;
+
+    #[inline(always)]
+    fn encode(values: &[f32; TILE], importance: Option<&[f32; TILE]>, out: &mut [u8]) {
         let block = affine::<32, 8>(values, importance, 15.0, 63.0);
         out[..2].copy_from_slice(&block.d);
         out[2..4].copy_from_slice(&block.dmin);
         pack_scales(&block.scales, &block.minima, &mut out[4..16]);
         pack_nibbles(&block.codes, &mut out[16..]);
-    });
+    }
 }
 
-#[inline(always)]
-pub(super) fn q5_k(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    for_tiles((256, 176), values, importance, out, |values, importance, out| {
+pub(super) struct Q5K;
+
+impl Blocks for Q5K {
+    const LEN: usize = 256;
+    const BYTES: usize = 176;
+
+    #[inline(always)]
+    fn encode(values: &[f32; TILE], importance: Option<&[f32; TILE]>, out: &mut [u8]) {
         let block = affine::<32, 8>(values, importance, 31.0, 63.0);
         out[..2].copy_from_slice(&block.d);
         out[2..4].copy_from_slice(&block.dmin);
@@ -125,12 +146,17 @@ pub(super) fn q5_k(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
             out[16 + l] = (0..8).fold(0, |bits, sub| bits | (block.codes[32 * sub + l] >> 4) << sub);
         }
         pack_nibbles(&block.codes, &mut out[48..]);
-    });
+    }
 }
 
-#[inline(always)]
-pub(super) fn q6_k(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    for_tiles((256, 210), values, importance, out, |values, importance, out| {
+pub(super) struct Q6K;
+
+impl Blocks for Q6K {
+    const LEN: usize = 256;
+    const BYTES: usize = 210;
+
+    #[inline(always)]
+    fn encode(values: &[f32; TILE], importance: Option<&[f32; TILE]>, out: &mut [u8]) {
         let (d, scales, codes) = scaled::<-32>(values, importance, (-128.0, 127.0));
         for half in 0..2 {
             let codes = &codes[128 * half..128 * (half + 1)];
@@ -145,5 +171,5 @@ pub(super) fn q6_k(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
             *out = low_byte(scale);
         }
         out[208..210].copy_from_slice(&d);
-    });
+    }
 }

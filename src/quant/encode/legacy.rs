@@ -1,7 +1,8 @@
 //! Encoders of the blocks of 32 with one scale: Q8_0, Q4_0, Q4_1, Q5_0, Q5_1. Eight blocks are searched at a time.
 
-use super::search::{Grid, Integers, affine_codes, as_f16, codes, fit_affine, fit_scale, low_byte, reciprocal, round, weighted_lanes};
-use super::{TILE, for_tiles};
+use super::affine::{affine_codes, fit_affine};
+use super::search::{Grid, Integers, as_f16, codes, fit_scale, low_byte, reciprocal, round, weighted_lanes};
+use super::{Blocks, TILE};
 
 /// Elements of a block, and blocks of a tile.
 const N: usize = 32;
@@ -69,44 +70,64 @@ fn pack_fifths(codes: &[u8], out: &mut [u8]) {
     out.copy_from_slice(&fifths.to_le_bytes());
 }
 
-#[inline(always)]
-pub(super) fn q4_0(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    for_tiles((32, 18), values, importance, out, |values, importance, out| {
+pub(super) struct Q40;
+
+impl Blocks for Q40 {
+    const LEN: usize = 32;
+    const BYTES: usize = 18;
+
+    #[inline(always)]
+    fn encode(values: &[f32; TILE], importance: Option<&[f32; TILE]>, out: &mut [u8]) {
         let (d, codes) = scaled::<Integers<-8, TRIES>>(values, importance);
         for (b, out) in out.as_chunks_mut::<18>().0.iter_mut().enumerate() {
             out[..2].copy_from_slice(&d[b].to_le_bytes());
             pack_nibbles(&codes[N * b..], &mut out[2..]);
         }
-    });
+    }
 }
 
-#[inline(always)]
-pub(super) fn q4_1(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    for_tiles((32, 20), values, importance, out, |values, importance, out| {
+pub(super) struct Q41;
+
+impl Blocks for Q41 {
+    const LEN: usize = 32;
+    const BYTES: usize = 20;
+
+    #[inline(always)]
+    fn encode(values: &[f32; TILE], importance: Option<&[f32; TILE]>, out: &mut [u8]) {
         let (d, m, codes) = affine(values, importance, 15.0);
         for (b, out) in out.as_chunks_mut::<20>().0.iter_mut().enumerate() {
             out[..2].copy_from_slice(&d[b].to_le_bytes());
             out[2..4].copy_from_slice(&m[b].to_le_bytes());
             pack_nibbles(&codes[N * b..], &mut out[4..]);
         }
-    });
+    }
 }
 
-#[inline(always)]
-pub(super) fn q5_0(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    for_tiles((32, 22), values, importance, out, |values, importance, out| {
+pub(super) struct Q50;
+
+impl Blocks for Q50 {
+    const LEN: usize = 32;
+    const BYTES: usize = 22;
+
+    #[inline(always)]
+    fn encode(values: &[f32; TILE], importance: Option<&[f32; TILE]>, out: &mut [u8]) {
         let (d, codes) = scaled::<Integers<-16, TRIES>>(values, importance);
         for (b, out) in out.as_chunks_mut::<22>().0.iter_mut().enumerate() {
             out[..2].copy_from_slice(&d[b].to_le_bytes());
             pack_fifths(&codes[N * b..N * (b + 1)], &mut out[2..6]);
             pack_nibbles(&codes[N * b..], &mut out[6..]);
         }
-    });
+    }
 }
 
-#[inline(always)]
-pub(super) fn q5_1(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    for_tiles((32, 24), values, importance, out, |values, importance, out| {
+pub(super) struct Q51;
+
+impl Blocks for Q51 {
+    const LEN: usize = 32;
+    const BYTES: usize = 24;
+
+    #[inline(always)]
+    fn encode(values: &[f32; TILE], importance: Option<&[f32; TILE]>, out: &mut [u8]) {
         let (d, m, codes) = affine(values, importance, 31.0);
         for (b, out) in out.as_chunks_mut::<24>().0.iter_mut().enumerate() {
             out[..2].copy_from_slice(&d[b].to_le_bytes());
@@ -114,5 +135,5 @@ pub(super) fn q5_1(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
             pack_fifths(&codes[N * b..N * (b + 1)], &mut out[4..8]);
             pack_nibbles(&codes[N * b..], &mut out[8..]);
         }
-    });
+    }
 }

@@ -4,8 +4,9 @@
 //! is scalar Rust over arrays of independent lanes, without a sum whose order the compiler would have to keep, so that it becomes
 //! vector code wherever it is inlined into a function with the features for it (`kernels` has those) and gives the same bits there.
 //!
-//! `search` finds scales; the other files know the layout of one family each.
+//! `search` and `affine` find scales; the other files know the layout of one family each.
 
+mod affine;
 mod float;
 mod iq4;
 mod k;
@@ -62,18 +63,18 @@ pub(crate) fn encode_row_inline(ty: TensorType, values: &[f32], importance: Opti
         TensorType::F16 => float::f16(values, out),
         TensorType::BF16 => float::bf16(values, out),
         TensorType::Q8_0 => legacy::q8_0(values, out),
-        TensorType::Q4_0 => legacy::q4_0(values, importance, out),
-        TensorType::Q4_1 => legacy::q4_1(values, importance, out),
-        TensorType::Q5_0 => legacy::q5_0(values, importance, out),
-        TensorType::Q5_1 => legacy::q5_1(values, importance, out),
-        TensorType::Q2_K => k::q2_k(values, importance, out),
-        TensorType::Q3_K => k::q3_k(values, importance, out),
-        TensorType::Q4_K => k::q4_k(values, importance, out),
-        TensorType::Q5_K => k::q5_k(values, importance, out),
-        TensorType::Q6_K => k::q6_k(values, importance, out),
-        TensorType::IQ4_NL => iq4::iq4_nl(values, importance, out),
-        TensorType::IQ4_XS => iq4::iq4_xs(values, importance, out),
-        TensorType::MXFP4 => mxfp4::mxfp4(values, importance, out),
+        TensorType::Q4_0 => blocks::<legacy::Q40>(values, importance, out),
+        TensorType::Q4_1 => blocks::<legacy::Q41>(values, importance, out),
+        TensorType::Q5_0 => blocks::<legacy::Q50>(values, importance, out),
+        TensorType::Q5_1 => blocks::<legacy::Q51>(values, importance, out),
+        TensorType::Q2_K => blocks::<k::Q2K>(values, importance, out),
+        TensorType::Q3_K => blocks::<k::Q3K>(values, importance, out),
+        TensorType::Q4_K => blocks::<k::Q4K>(values, importance, out),
+        TensorType::Q5_K => blocks::<k::Q5K>(values, importance, out),
+        TensorType::Q6_K => blocks::<k::Q6K>(values, importance, out),
+        TensorType::IQ4_NL => blocks::<iq4::Iq4Nl>(values, importance, out),
+        TensorType::IQ4_XS => blocks::<iq4::Iq4Xs>(values, importance, out),
+        TensorType::MXFP4 => blocks::<mxfp4::Mxfp4>(values, importance, out),
         _ => return Err(Error::unsupported(format!("tensor type {ty} can't be encoded by this version"))),
     }
     Ok(())
@@ -118,29 +119,37 @@ fn check_importance(importance: &[f32], len: usize) -> Result<()> {
     }
 }
 
-/// Calls `encode` for each 256 elements, the weights given for them, and their blocks; the last time with zeros behind the row where it ends
-/// earlier, and with those blocks that the row has.
+/// The encoder of a type of blocks. (A trait, because a closure can't be told to go into the function that it is used in.)
+trait Blocks {
+    /// Elements and bytes of a block.
+    const LEN: usize;
+    /// See `LEN`.
+    const BYTES: usize;
+
+    /// Encodes 256 elements, with the weights given for them, into their blocks; into the first ones alone where `out` has no more.
+    fn encode(values: &[f32; TILE], importance: Option<&[f32; TILE]>, out: &mut [u8]);
+}
+
+/// Encodes a row, the last tile with zeros behind it where the row ends earlier.
 #[inline(always)]
-fn for_tiles(
-    (block_len, block_bytes): (usize, usize),
-    values: &[f32],
-    importance: Option<&[f32]>,
-    out: &mut [u8],
-    mut encode: impl FnMut(&[f32; TILE], Option<&[f32; TILE]>, &mut [u8]),
-) {
+fn blocks<B: Blocks>(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    let bytes = TILE / B::LEN * B::BYTES;
     let (tiles, rest) = values.as_chunks::<TILE>();
-    let importance = importance.map(|importance| importance.as_chunks::<TILE>());
-    let (whole, rest_out) = out.split_at_mut(tiles.len() * (TILE / block_len * block_bytes));
-    for (number, (values, out)) in tiles.iter().zip(whole.chunks_exact_mut(TILE / block_len * block_bytes)).enumerate() {
-        encode(values, importance.map(|(importance, _)| &importance[number]), out);
+    let (importance, rest_importance) = match importance.map(|importance| importance.as_chunks::<TILE>()) {
+        Some((importance, rest)) => (Some(importance), Some(rest)),
+        None => (None, None),
+    };
+    let (whole, rest_out) = out.split_at_mut(tiles.len() * bytes);
+    for (number, (values, out)) in tiles.iter().zip(whole.chunks_exact_mut(bytes)).enumerate() {
+        B::encode(values, importance.map(|importance| &importance[number]), out);
     }
     if !rest.is_empty() {
         let (mut tile, mut weights) = ([0.0; TILE], [1.0; TILE]);
         tile[..rest.len()].copy_from_slice(rest);
-        if let Some((_, importance)) = importance {
+        if let Some(importance) = rest_importance {
             weights[..rest.len()].copy_from_slice(importance);
         }
-        encode(&tile, importance.map(|_| &weights), rest_out);
+        B::encode(&tile, rest_importance.map(|_| &weights), rest_out);
     }
 }
 

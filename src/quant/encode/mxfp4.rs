@@ -3,7 +3,7 @@
 use super::super::fp4::half_of_e8m0;
 use super::legacy::pack_nibbles;
 use super::search::{low_byte, weighted_lanes};
-use super::{TILE, for_tiles};
+use super::{Blocks, TILE};
 
 /// The nearest of twice the magnitudes of E2M1.
 #[inline(always)]
@@ -25,9 +25,14 @@ pub(super) const MOST_EXPONENT: u8 = 252;
 /// The bits of twice a magnitude.
 const CODES: [u8; 13] = [0, 1, 2, 3, 4, 0, 5, 0, 6, 0, 0, 0, 7];
 
-#[inline(always)]
-pub(super) fn mxfp4(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    for_tiles((32, 17), values, importance, out, |values, importance, out| {
+pub(super) struct Mxfp4;
+
+impl Blocks for Mxfp4 {
+    const LEN: usize = 32;
+    const BYTES: usize = 17;
+
+    #[inline(always)]
+    fn encode(values: &[f32; TILE], importance: Option<&[f32; TILE]>, out: &mut [u8]) {
         let (x, w) = weighted_lanes::<32, 8>(values, importance);
         let mut largest = [0.0f32; 8];
         for row in &x {
@@ -53,7 +58,7 @@ pub(super) fn mxfp4(values: &[f32], importance: Option<&[f32]>, out: &mut [u8]) 
             out[0] = exponents[b];
             pack_nibbles(&codes[32 * b..], &mut out[1..]);
         }
-    });
+    }
 }
 
 /// The exponent `wanted`, or the nearest for which neither scale nor its reciprocal nor a value passes the range of normal floats.

@@ -168,34 +168,43 @@ fn sums<G: Grid, const N: usize, const L: usize>(x: &Lanes<N, L>, w: &Lanes<N, L
     (xq, qq)
 }
 
+/// Takes the scales that the levels nearest to x·per_scale ask for, where they gain more than the best so far.
+#[inline(always)]
+fn consider<G: Grid, const N: usize, const L: usize>(
+    x: &Lanes<N, L>,
+    w: &Lanes<N, L>,
+    per_scale: &[f32; L],
+    best: &mut [f32; L],
+    scales: &mut [f32; L],
+) {
+    let (xq, qq) = sums::<G, N, L>(x, w, per_scale);
+    for l in 0..L {
+        let scale = xq[l] / if qq[l] > 0.0 { qq[l] } else { 1.0 };
+        let gain = scale * xq[l];
+        let better = gain > best[l];
+        best[l] = if better { gain } else { best[l] };
+        scales[l] = if better { scale } else { scales[l] };
+    }
+}
+
 /// The scale of each sub-block: x ≈ scale · q.
 #[inline(always)]
 pub(super) fn fit_scale<G: Grid, const N: usize, const L: usize>(x: &Lanes<N, L>, w: &Lanes<N, L>) -> [f32; L] {
     let (mut best, mut scales) = ([0.0f32; L], [0.0f32; L]);
-    let mut consider = |per_scale: &[f32; L], scales: &mut [f32; L]| {
-        let (xq, qq) = sums::<G, N, L>(x, w, per_scale);
-        for l in 0..L {
-            let scale = xq[l] / if qq[l] > 0.0 { qq[l] } else { 1.0 };
-            let gain = scale * xq[l];
-            let better = gain > best[l];
-            best[l] = if better { gain } else { best[l] };
-            scales[l] = if better { scale } else { scales[l] };
-        }
-    };
     let peaks = peaks(x);
     for &target in G::TARGETS {
         let mut per_scale = [0.0; L];
         for l in 0..L {
             per_scale[l] = target * reciprocal(peaks[l]);
         }
-        consider(&per_scale, &mut scales);
+        consider::<G, N, L>(x, w, &per_scale, &mut best, &mut scales);
     }
     for _ in 0..G::REFITS {
         let mut per_scale = [0.0; L];
         for l in 0..L {
             per_scale[l] = reciprocal(scales[l]);
         }
-        consider(&per_scale, &mut scales);
+        consider::<G, N, L>(x, w, &per_scale, &mut best, &mut scales);
     }
     scales
 }
@@ -284,197 +293,6 @@ pub(super) fn codes<G: Grid, const N: usize, const L: usize>(values: &[f32; TILE
         let per_scale = reciprocal(scales[l]);
         for i in 0..N {
             codes[l * N + i] = G::code(G::nearest(values[l * N + i] * per_scale));
-        }
-    }
-    codes
-}
-
-/// Scale and least value of each sub-block: x ≈ scale · q + offset, q from 0 to `levels`, after TRIES from 0.9 levels fewer to 0.9 more. With `below_zero`, no offset is above 0.
-#[inline(always)]
-pub(super) fn fit_affine<const N: usize, const L: usize, const TRIES: usize>(
-    x: &Lanes<N, L>,
-    w: &Lanes<N, L>,
-    levels: f32,
-    below_zero: bool,
-) -> ([f32; L], [f32; L]) {
-    let (mut least, mut most) = (x[0], x[0]);
-    let (mut ww, mut wx, mut wxx) = ([0.0; L], [0.0; L], [0.0; L]);
-    for (x, w) in x.iter().zip(w) {
-        for l in 0..L {
-            least[l] = if x[l] < least[l] { x[l] } else { least[l] };
-            most[l] = if x[l] > most[l] { x[l] } else { most[l] };
-            ww[l] += w[l];
-            wx[l] += w[l] * x[l];
-            wxx[l] += w[l] * x[l] * x[l];
-        }
-    }
-    if below_zero {
-        for l in 0..L {
-            least[l] = if least[l] < 0.0 { least[l] } else { 0.0 };
-        }
-    }
-    // A sub-block of equal values is its offset.
-    let (mut scales, mut offsets, mut best) = ([0.0f32; L], least, [f32::INFINITY; L]);
-    let mut consider = |per_scale: &[f32; L], from: &[f32; L], scales: &mut [f32; L], offsets: &mut [f32; L]| {
-        let (mut wq, mut wqq, mut wxq) = ([0.0; L], [0.0; L], [0.0; L]);
-        for (x, w) in x.iter().zip(w) {
-            for l in 0..L {
-                let q = round(clamp((x[l] - from[l]) * per_scale[l], 0.0, levels));
-                let weighted = w[l] * q;
-                wq[l] += weighted;
-                wqq[l] += weighted * q;
-                wxq[l] += weighted * x[l];
-            }
-        }
-        for l in 0..L {
-            let determinant = ww[l] * wqq[l] - wq[l] * wq[l];
-            let per = reciprocal(determinant);
-            let (scale, offset) = ((ww[l] * wxq[l] - wx[l] * wq[l]) * per, (wqq[l] * wx[l] - wq[l] * wxq[l]) * per);
-            // Where all q are alike, nothing tells scale from offset.
-            let solvable = determinant > 1e-6 * ww[l] * wqq[l];
-            let cut = below_zero && (offset > 0.0 || !solvable);
-            let scale = if cut { wxq[l] * reciprocal(wqq[l]) } else { scale };
-            let offset = if cut { 0.0 } else { offset };
-            // Σ w·(x − scale·q − offset)², multiplied out.
-            let error = wxx[l] + scale * (scale * wqq[l] + 2.0 * (offset * wq[l] - wxq[l])) + offset * (offset * ww[l] - 2.0 * wx[l]);
-            let better = error < best[l] && (solvable || cut) && scale > 0.0;
-            best[l] = if better { error } else { best[l] };
-            scales[l] = if better { scale } else { scales[l] };
-            offsets[l] = if better { offset } else { offsets[l] };
-        }
-    };
-    for step in 0..TRIES {
-        let target = levels - 0.9 + 1.8 * (step as f32 + 0.5) / TRIES as f32;
-        let mut per_scale = [0.0; L];
-        for l in 0..L {
-            per_scale[l] = target * reciprocal(most[l] - least[l]);
-        }
-        consider(&per_scale, &least, &mut scales, &mut offsets);
-    }
-    for _ in 0..if TRIES > 4 { 2 } else { 1 } {
-        let mut per_scale = [0.0; L];
-        for l in 0..L {
-            per_scale[l] = reciprocal(scales[l]);
-        }
-        let from = offsets;
-        consider(&per_scale, &from, &mut scales, &mut offsets);
-    }
-    (scales, offsets)
-}
-
-/// Integer scales and minima of sub-blocks under two f16: x ≈ d · scale · q − dmin · minimum.
-pub(super) struct ScalesAndMinima<const L: usize> {
-    pub d: f16,
-    pub dmin: f16,
-    pub scales: [f32; L],
-    pub minima: [f32; L],
-}
-
-/// Scales and minima of sub-blocks, integers from 0 to `most`, for q from 0 to `levels`.
-#[inline(always)]
-pub(super) fn fit_scales_and_minima<const N: usize, const L: usize>(
-    x: &Lanes<N, L>,
-    w: &Lanes<N, L>,
-    levels: f32,
-    most: f32,
-) -> ScalesAndMinima<L> {
-    let (wanted_scales, offsets) = fit_affine::<N, L, 13>(x, w, levels, true);
-    let largest = |of: &[f32; L], sign: f32| of.iter().fold(0.0f32, |largest, value| largest.max(sign * value));
-    let (mut half_d, mut d) = as_f16(largest(&wanted_scales, 1.0) / most);
-    let (mut half_dmin, mut dmin) = as_f16(largest(&offsets, -1.0) / most);
-    let (mut scales, mut minima) = ([0.0; L], [0.0; L]);
-    for l in 0..L {
-        scales[l] = round(clamp(wanted_scales[l] * reciprocal(d), 0.0, most));
-        minima[l] = round(clamp(-offsets[l] * reciprocal(dmin), 0.0, most));
-    }
-    let mut best = ScalesAndMinima { d: half_d, dmin: half_dmin, scales, minima };
-    let mut best_error = f32::INFINITY;
-    for _ in 0..2 {
-        let mut lowest = [f32::INFINITY; L];
-        let around = (scales, minima);
-        for step in 0..9 {
-            // The values in hand come first, so that they stay where others are only as good.
-            let (scale_step, minimum_step) = ([0.0, -1.0, 1.0][step / 3], [0.0, -1.0, 1.0][step % 3]);
-            let (mut candidates, mut candidate_minima) = ([0.0; L], [0.0; L]);
-            for l in 0..L {
-                candidates[l] = clamp(around.0[l] + scale_step, 0.0, most);
-                candidate_minima[l] = clamp(around.1[l] + minimum_step, 0.0, most);
-            }
-            let (mut products, mut per_scale, mut subtrahends) = ([0.0; L], [0.0; L], [0.0; L]);
-            for l in 0..L {
-                products[l] = d * candidates[l];
-                per_scale[l] = reciprocal(products[l]);
-                subtrahends[l] = dmin * candidate_minima[l];
-            }
-            let mut errors = [0.0; L];
-            for (x, w) in x.iter().zip(w) {
-                for l in 0..L {
-                    let above = x[l] + subtrahends[l];
-                    let off = above - products[l] * round(clamp(above * per_scale[l], 0.0, levels));
-                    errors[l] += w[l] * (off * off);
-                }
-            }
-            for l in 0..L {
-                let better = errors[l] < lowest[l];
-                lowest[l] = if better { errors[l] } else { lowest[l] };
-                scales[l] = if better { candidates[l] } else { scales[l] };
-                minima[l] = if better { candidate_minima[l] } else { minima[l] };
-            }
-        }
-        let error: f32 = lowest.iter().sum();
-        if error < best_error {
-            (best, best_error) = (ScalesAndMinima { d: half_d, dmin: half_dmin, scales, minima }, error);
-        }
-        // d and dmin anew for these integers: least squares in u = scale·q and v = −minimum.
-        let (mut uu, mut uv, mut vv, mut ux, mut vx) = (0.0, 0.0, 0.0, 0.0, 0.0);
-        let (mut wq, mut wqq, mut wxq, mut ww, mut wx) = ([0.0; L], [0.0; L], [0.0; L], [0.0; L], [0.0; L]);
-        let (mut per_scale, mut subtrahends) = ([0.0; L], [0.0; L]);
-        for l in 0..L {
-            per_scale[l] = reciprocal(d * scales[l]);
-            subtrahends[l] = dmin * minima[l];
-        }
-        for (x, w) in x.iter().zip(w) {
-            for l in 0..L {
-                let q = round(clamp((x[l] + subtrahends[l]) * per_scale[l], 0.0, levels));
-                let weighted = w[l] * q;
-                wq[l] += weighted;
-                wqq[l] += weighted * q;
-                wxq[l] += weighted * x[l];
-                ww[l] += w[l];
-                wx[l] += w[l] * x[l];
-            }
-        }
-        for l in 0..L {
-            uu += scales[l] * scales[l] * wqq[l];
-            uv -= scales[l] * minima[l] * wq[l];
-            vv += minima[l] * minima[l] * ww[l];
-            ux += scales[l] * wxq[l];
-            vx -= minima[l] * wx[l];
-        }
-        let per = reciprocal(uu * vv - uv * uv);
-        let (new_d, new_dmin) = match per > 0.0 {
-            true => ((vv * ux - uv * vx) * per, (uu * vx - uv * ux) * per),
-            false => (ux * reciprocal(uu), dmin),
-        };
-        (half_d, d) = as_f16(new_d.max(0.0));
-        (half_dmin, dmin) = as_f16(new_dmin.max(0.0));
-    }
-    best
-}
-
-/// The bits of every element, in its order: the nearest q from 0 to `levels` with x ≈ scale · q + offset.
-#[inline(always)]
-pub(super) fn affine_codes<const N: usize, const L: usize>(
-    values: &[f32; TILE],
-    scales: &[f32; L],
-    offsets: &[f32; L],
-    levels: f32,
-) -> [u8; TILE] {
-    let mut codes = [0; TILE];
-    for l in 0..L {
-        let per_scale = reciprocal(scales[l]);
-        for i in 0..N {
-            codes[l * N + i] = low_byte(round(clamp((values[l * N + i] - offsets[l]) * per_scale, 0.0, levels)));
         }
     }
     codes
