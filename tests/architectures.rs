@@ -74,12 +74,33 @@ fn is_encoder(name: &str) -> bool {
 }
 
 /// What comes out for all positions: logits, or the embeddings of an encoder.
-fn outputs(name: &str) -> Vec<f32> {
-    let model = load(name, 2, None);
+fn outputs(model: &Model, name: &str) -> Vec<f32> {
     if !is_encoder(name) {
-        return logits(&model, name, KvType::F32, PROMPT, u64::MAX);
+        return logits(model, name, KvType::F32, PROMPT, u64::MAX);
     }
-    embeddings(&model, Pooling::None, u64::MAX)
+    embeddings(model, Pooling::None, u64::MAX)
+}
+
+/// The same model as a Hugging Face folder, where one is kept.
+fn folder(name: &str) -> Option<PathBuf> {
+    Some(file("hub").join(name)).filter(|folder| folder.exists())
+}
+
+/// A safetensors file with all bf16 values as f32.
+fn widened(bytes: &[u8]) -> Vec<u8> {
+    let (length, rest) = bytes.split_at(8);
+    let (header, data) = rest.split_at(u64::from_le_bytes(length.try_into().unwrap()) as usize);
+    let mut header: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(header).unwrap();
+    for (name, tensor) in &mut header {
+        if name != "__metadata__" {
+            assert_eq!(tensor["dtype"], "BF16", "{name}");
+            tensor["dtype"] = "F32".into();
+            tensor["data_offsets"] = tensor["data_offsets"].as_array().unwrap().iter().map(|at| 2 * at.as_u64().unwrap()).collect();
+        }
+    }
+    let header = serde_json::to_vec(&header).unwrap();
+    let data = data.chunks_exact(2).flat_map(|half| [0, 0, half[0], half[1]]);
+    (header.len() as u64).to_le_bytes().into_iter().chain(header).chain(data).collect()
 }
 
 fn embeddings(model: &Model, pooling: Pooling, budget: u64) -> Vec<f32> {
@@ -114,7 +135,8 @@ fn table(worst: &[(String, f32)]) -> String {
         let golden = of_family.iter().map(|(_, worst)| *worst).fold(0.0, f32::max);
         let known: Vec<f64> = of_family.iter().filter_map(|(name, _)| results["differences"][name.as_str()].as_f64()).collect();
         let peer = known.iter().copied().reduce(f64::max).map_or("not checked".to_owned(), decade);
-        rows += &format!("| `{}` | {} | GGUF | {} | {peer} |\n", family.name, family.models, decade(f64::from(golden)));
+        let formats = if of_family.iter().any(|(name, _)| folder(name).is_some()) { "GGUF, safetensors" } else { "GGUF" };
+        rows += &format!("| `{}` | {} | {formats} | {} | {peer} |\n", family.name, family.models, decade(f64::from(golden)));
     }
     rows
 }
@@ -130,7 +152,7 @@ const TABLE: [&str; 2] = ["<!-- made by tests/architectures.rs -->\n", "<!-- end
 fn every_family_gives_the_outputs_of_the_reference_as_the_readme_says() {
     let mut worst = vec![];
     for name in names() {
-        let difference = largest_difference(&outputs(&name), &npy(&file(&format!("{name}.npy"))));
+        let difference = largest_difference(&outputs(&load(&name, 2, None), &name), &npy(&file(&format!("{name}.npy"))));
         println!("{name}: largest difference {difference:.2e}");
         worst.push((name, difference));
     }
@@ -147,6 +169,29 @@ fn every_family_gives_the_outputs_of_the_reference_as_the_readme_says() {
     } else {
         assert!(found == table, "the README's table of architectures is out of date; it would now be:\n{table}");
     }
+}
+
+/// The weights are kept in bf16, and computed with in f32 as the golden was.
+#[test]
+fn folders_give_the_outputs_of_the_reference() {
+    let runtime = Runtime::new(RuntimeOptions { threads: Threads::Count(2), ..Default::default() }).unwrap();
+    let scratch = std::env::temp_dir().join(format!("loquat-folders-{}", std::process::id()));
+    let mut count = 0;
+    for (name, folder) in names().into_iter().filter_map(|name| folder(&name).map(|folder| (name, folder))) {
+        let wide = scratch.join(&name);
+        std::fs::create_dir_all(&wide).unwrap();
+        std::fs::copy(folder.join("config.json"), wide.join("config.json")).unwrap();
+        std::fs::write(wide.join("model.safetensors"), widened(&std::fs::read(folder.join("model.safetensors")).unwrap())).unwrap();
+        let model = Model::load(&runtime, &wide, LoadOptions::default()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let difference = largest_difference(&outputs(&model, &name), &npy(&file(&format!("{name}.npy"))));
+        assert!(difference <= TOLERANCE, "{name}: {difference:.2e}");
+        drop(model);
+        // As published, in bf16.
+        Model::load(&runtime, &folder, LoadOptions::default()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        count += 1;
+    }
+    std::fs::remove_dir_all(scratch).unwrap();
+    assert!(count >= 30, "{count} folders");
 }
 
 #[test]

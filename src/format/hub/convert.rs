@@ -10,7 +10,7 @@ use super::super::model_file::Conversion;
 use super::super::safetensors::{Dtype, RawTensor};
 use super::super::source::private;
 use super::float8::{e4m3, e5m2};
-use super::names::Change;
+use super::names::{Change, Grouping};
 use crate::base::memory::{Filling, Leaving};
 use crate::base::{Error, MemoryBudget, MemoryCategory, Pace, Result, SharedBytes};
 use crate::quant::{self, TensorType};
@@ -20,6 +20,8 @@ pub(super) struct Converter<'a> {
     pub conversion: Conversion,
     /// Rows and columns that share a scale, where the configuration names them.
     pub block: Option<(u64, u64)>,
+    /// Of the fused projections, where the family has them group by group.
+    pub grouping: Option<Grouping>,
     pub budget: &'a Arc<MemoryBudget>,
     pub pace: &'a Pace,
 }
@@ -93,7 +95,10 @@ impl Converter<'_> {
             (Dtype::Other(_), _) => Err(Error::unsupported("elements are unsigned integers or bools, no weights")),
             (Dtype::Plain(ty), Change::Keep) => Ok(Some((ty, raw.dims.clone(), raw.data.clone()))),
             (Dtype::Plain(ty), Change::Transpose) => self.transposed(ty, raw).await,
-            (_, Change::Transpose) => Err(Error::unsupported("eight-bit floats that are stored inputs first")),
+            (Dtype::Plain(ty), Change::Regroup) => self.regrouped(ty, raw).await,
+            (_, Change::Transpose | Change::Regroup) => {
+                Err(Error::unsupported("eight-bit floats whose rows and columns have to be put in another order"))
+            }
             (_, Change::Keep | Change::PlusOne) => {
                 let added = if change == Change::PlusOne { 1.0 } else { 0.0 };
                 let bytes = self.floats(raw, scale, added).await?;
@@ -166,5 +171,31 @@ impl Converter<'_> {
             self.pace.spend(8 * rows as usize).await;
         }
         Ok(Some((ty, dims, private(filling.finish()))))
+    }
+
+    /// A fused projection, or its bias, with all queries first, then all keys, then all values.
+    async fn regrouped(&self, ty: TensorType, raw: &RawTensor) -> Result<Option<(TensorType, Vec<u64>, SharedBytes)>> {
+        let Some(Grouping { groups, queries, size }) = self.grouping else {
+            return Err(Error::internal("a family without groups has a tensor in groups"));
+        };
+        let rows = raw.dims.last().copied().unwrap_or(1);
+        let heads = queries.checked_add(2).and_then(|heads| heads.checked_mul(groups));
+        if heads.and_then(|heads| heads.checked_mul(size)) != Some(rows) || rows == 0 {
+            let expected = format!("{groups} groups of {queries} query heads, a key head and a value head of {size}");
+            return Err(Error::invalid_file(format!("{rows} rows, expected {expected}")));
+        }
+        if let Some(instead) = self.instead(raw.data.len())? {
+            return Ok(instead.map(|bytes| (ty, raw.dims.clone(), bytes)));
+        }
+        let head_bytes = raw.data.len() / rows as usize * size as usize;
+        let mut filling = Filling::new(self.budget, MemoryCategory::WeightsPrivate, raw.data.len(), self.pace.remains())?;
+        let (queries, groups) = (queries as usize, groups as usize);
+        let within =
+            |parts: std::ops::Range<usize>| (0..groups).flat_map(move |group| parts.clone().map(move |part| group * (queries + 2) + part));
+        for head in within(0..queries).chain(within(queries..queries + 1)).chain(within(queries + 1..queries + 2)) {
+            filling.next(head_bytes).copy_from_slice(&raw.data[head * head_bytes..(head + 1) * head_bytes]);
+            self.pace.spend(head_bytes).await;
+        }
+        Ok(Some((ty, raw.dims.clone(), private(filling.finish()))))
     }
 }

@@ -31,7 +31,7 @@ use crate::quant::TensorType;
 use config::Config;
 use convert::{Converter, Scale};
 use families::Family;
-use names::Place as NamePlace;
+use names::{Grouping, Place as NamePlace};
 
 /// Where a tensor of a family belongs, for containers that call tensors as families publish them.
 pub(super) enum NamedPlace {
@@ -69,6 +69,8 @@ struct Draft {
     entries: Entries,
     /// Vectors by canonical name.
     made: Vec<(&'static str, Vec<f32>)>,
+    /// Of the fused projections that lie group by group.
+    grouping: Option<Grouping>,
 }
 
 impl Draft {
@@ -77,6 +79,9 @@ impl Draft {
     }
     fn float(&mut self, key: &str, value: f64) {
         self.entries.float(format!("{}.{key}", self.architecture), value);
+    }
+    fn bool(&mut self, key: &str, value: bool) {
+        self.entries.bool(format!("{}.{key}", self.architecture), value);
     }
     fn text(&mut self, key: &str, value: &str) {
         self.entries.text(format!("{}.{key}", self.architecture), value);
@@ -93,7 +98,7 @@ struct Found {
 pub(super) async fn read(folder: Folder, conversion: Conversion, budget: &Arc<MemoryBudget>, pace: &Pace) -> Result<Contents> {
     let config = Config::read(&folder.config)?;
     let family = Family::of(&config)?;
-    let mut draft = Draft { architecture: family.architecture, entries: Entries::default(), made: vec![] };
+    let mut draft = Draft { architecture: family.architecture, entries: Entries::default(), made: vec![], grouping: None };
     draft.entries.text("general.architecture", family.architecture);
     draft.entries.text("general.name", &folder.title);
     family.settle(&config, &mut draft)?;
@@ -105,7 +110,7 @@ pub(super) async fn read(folder: Folder, conversion: Conversion, budget: &Arc<Me
     if tied == Some(false) && !has_output && !found.is_empty() && family.knows("lm_head.weight") {
         return Err(config.error("tie_word_embeddings", "false, but there is no tensor 'lm_head.weight'"));
     }
-    let converter = Converter { conversion, block: block(&config)?, budget, pace };
+    let converter = Converter { conversion, block: block(&config)?, grouping: draft.grouping, budget, pace };
     let mut tensors = assemble(&folder, family, tied == Some(true), &found, &converter).await?;
     for (name, values) in draft.made.iter().filter(|(_, values)| !found.is_empty() && !values.is_empty()) {
         let data: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();

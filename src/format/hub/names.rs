@@ -8,11 +8,21 @@ pub(super) enum Change {
     /// Nothing: it stays where it is mapped.
     Keep,
     /// One is added to each element (norms that are stored as the difference from one).
-    #[allow(dead_code, reason = "for the families whose norms are stored so")]
     PlusOne,
     /// Rows become columns (matrices that are stored inputs first).
-    #[allow(dead_code, reason = "for the families whose matrices are stored so")]
     Transpose,
+    /// Rows of queries, keys and values are put together that lie group by group (see [`Grouping`]).
+    Regroup,
+}
+
+/// How the rows of a fused projection lie: for each group its query heads, its key head, its value head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Grouping {
+    pub groups: u64,
+    /// Query heads of a group.
+    pub queries: u64,
+    /// Rows of a head.
+    pub size: u64,
 }
 
 /// A pattern of names, `{}` standing for a number, and the canonical name with the same numbers in the same order.
@@ -27,6 +37,21 @@ pub(super) struct Name {
 /// `pattern` is stored as GGUF has it.
 pub(super) const fn keep(pattern: &'static str, canonical: &'static str) -> Name {
     Name { pattern, canonical, change: Change::Keep }
+}
+
+/// `pattern` is a norm, stored as the difference from one.
+pub(super) const fn plus_one(pattern: &'static str, canonical: &'static str) -> Name {
+    Name { pattern, canonical, change: Change::PlusOne }
+}
+
+/// `pattern` is a matrix, stored inputs first.
+pub(super) const fn transposed(pattern: &'static str, canonical: &'static str) -> Name {
+    Name { pattern, canonical, change: Change::Transpose }
+}
+
+/// `pattern` has the rows of queries, keys and values group by group.
+pub(super) const fn regrouped(pattern: &'static str, canonical: &'static str) -> Name {
+    Name { pattern, canonical, change: Change::Regroup }
 }
 
 /// `pattern` is left out: a constant that the computation makes itself.

@@ -12,7 +12,10 @@ const MAX_ROTATED: u64 = 1 << 20;
 /// Writes base and scaling of the embedding of `rotated` elements: from `rope_theta` and `rope_scaling`, or `rope_parameters`, which holds both.
 pub(super) fn settle(config: &Config<'_>, rotated: u64, draft: &mut Draft) -> Result<()> {
     let parameters = config.object("rope_parameters")?;
-    let theta = match &parameters {
+    // Where layers with a window rotate otherwise, those without one have their parameters in an object of their own.
+    let global = parameters.as_ref().map(|parameters| parameters.object("full_attention")).transpose()?.flatten();
+    let parameters = global.as_ref().or(parameters.as_ref());
+    let theta = match parameters {
         Some(parameters) => parameters.number("rope_theta")?,
         None => None,
     };
@@ -23,11 +26,8 @@ pub(super) fn settle(config: &Config<'_>, rotated: u64, draft: &mut Draft) -> Re
     if let Some(theta) = theta {
         draft.float("rope.freq_base", theta);
     }
-    let scaling = match parameters {
-        Some(parameters) => Some(parameters),
-        None => config.object("rope_scaling")?,
-    };
-    let Some(scaling) = scaling else { return Ok(()) };
+    let old = if parameters.is_none() { config.object("rope_scaling")? } else { None };
+    let Some(scaling) = parameters.or(old.as_ref()) else { return Ok(()) };
     let kind = match scaling.text("rope_type")? {
         Some(kind) => kind,
         None => scaling.text("type")?.unwrap_or("default"),

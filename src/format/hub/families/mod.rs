@@ -5,9 +5,24 @@
 
 #![forbid(unsafe_code)]
 
+mod bert;
+mod cohere;
+mod falcon;
+mod gemma;
+mod gpt2;
+mod gpt_neox;
+mod granite;
 mod llama;
+mod mpt;
+mod nomic_bert;
+mod olmo2;
 mod phi;
+mod phi3;
 mod qwen;
+mod qwen_moe;
+mod smollm3;
+mod stablelm;
+mod starcoder2;
 
 use super::super::model_file::RotaryRows;
 use super::config::Config;
@@ -24,7 +39,7 @@ pub(super) struct Family {
     /// How query and key rows are paired. Published weights are in halves almost always; [`RotaryRows::AsConverted`] says that the family's GGUF
     /// converter leaves them as they are.
     pub rotary: RotaryRows,
-    /// Activations (`hidden_act`, `hidden_activation`) that the architecture computes.
+    /// Activations that the architecture computes.
     activations: &'static [&'static str],
     /// The settings.
     keys: &'static [&'static [Key]],
@@ -65,8 +80,35 @@ const fn number(hub: &'static str, canonical: &'static str) -> Key {
     Key { hub, canonical, kind: Kind::Number }
 }
 
+/// The keys that name the activation.
+const ACTIVATIONS: [&str; 4] = ["hidden_act", "hidden_activation", "activation_function", "activation"];
+
 /// All families.
-const FAMILIES: &[Family] = &[llama::LLAMA, llama::MIXTRAL, qwen::QWEN2, qwen::QWEN3, phi::PHI];
+const FAMILIES: &[Family] = &[
+    llama::LLAMA,
+    llama::MIXTRAL,
+    qwen::QWEN2,
+    qwen_moe::QWEN2_MOE,
+    qwen::QWEN3,
+    qwen_moe::QWEN3_MOE,
+    phi::PHI,
+    phi3::PHI3,
+    gemma::GEMMA,
+    gemma::GEMMA2,
+    gemma::GEMMA3,
+    gpt2::GPT2,
+    gpt_neox::GPT_NEOX,
+    starcoder2::STARCODER2,
+    falcon::FALCON,
+    stablelm::STABLELM,
+    olmo2::OLMO2,
+    granite::GRANITE,
+    smollm3::SMOLLM3,
+    cohere::COHERE,
+    mpt::MPT,
+    bert::BERT,
+    nomic_bert::NOMIC_BERT,
+];
 
 impl Family {
     /// The family of a configuration.
@@ -103,7 +145,7 @@ impl Family {
                 Kind::Number => config.number(key.hub)?.into_iter().for_each(|value| draft.float(key.canonical, value)),
             }
         }
-        for key in ["hidden_act", "hidden_activation"] {
+        for key in ACTIVATIONS {
             if let Some(name) = config.text(key)?
                 && !self.activations.contains(&name)
             {
@@ -146,11 +188,77 @@ fn heads(config: &Config<'_>, draft: &mut Draft) -> Result<()> {
         // A wrong division is found where the configuration is checked.
         None => config.required("hidden_size")? / config.required("num_attention_heads")?.max(1),
     };
-    let rotated = match config.number("partial_rotary_factor")? {
-        Some(factor) if factor > 0.0 && factor <= 1.0 => (size as f64 * factor) as u64,
-        Some(factor) => return Err(config.error("partial_rotary_factor", format!("{factor} is outside 0 to 1"))),
+    let rotated = match rotated_part(config)? {
+        Some((_, factor)) if factor > 0.0 && factor <= 1.0 => (size as f64 * factor) as u64,
+        Some((key, factor)) => return Err(config.error(key, format!("{factor} is outside 0 to 1"))),
         None => size,
     };
     draft.integer("rope.dimension_count", rotated);
     rope::settle(config, rotated, draft)
+}
+
+/// The part of each head that is rotated, where the configuration says so, with the key that does.
+fn rotated_part(config: &Config<'_>) -> Result<Option<(&'static str, f64)>> {
+    for key in ["partial_rotary_factor", "rotary_pct", "rotary_emb_fraction"] {
+        let within = config.object("rope_parameters")?.map(|parameters| parameters.number(key)).transpose()?.flatten();
+        let part = match within {
+            Some(part) => Some(part),
+            None => config.number(key)?,
+        };
+        if let Some(part) = part {
+            return Ok(Some((key, part)));
+        }
+    }
+    Ok(None)
+}
+
+/// `Unsupported` where the bool `key` is not as the architecture computes; one that is missing is.
+fn expect_bool(config: &Config<'_>, key: &str, expected: bool) -> Result<()> {
+    match config.bool(key)? {
+        Some(value) if value != expected => Err(unsupported(config, key, value)),
+        _ => Ok(()),
+    }
+}
+
+/// `Unsupported` where the integer `key` is not as the architecture computes; one that is missing is.
+fn expect_integer(config: &Config<'_>, key: &str, expected: u64) -> Result<()> {
+    match config.integer(key)? {
+        Some(value) if value != expected => Err(unsupported(config, key, value)),
+        _ => Ok(()),
+    }
+}
+
+/// `Unsupported` where the layers that have no window are others than every `every`th.
+fn expect_window_every(config: &Config<'_>, every: usize) -> Result<()> {
+    for key in ["sliding_window_pattern", "_sliding_window_pattern"] {
+        expect_integer(config, key, every as u64)?;
+    }
+    let Some(kinds) = config.get("layer_types") else { return Ok(()) };
+    let kinds = kinds.as_array().ok_or_else(|| config.error("layer_types", "expected an array"))?;
+    for (layer, kind) in kinds.iter().enumerate() {
+        let expected = if (layer + 1) % every == 0 { "full_attention" } else { "sliding_attention" };
+        if kind.as_str() != Some(expected) {
+            return Err(unsupported(config, "layer_types", format_args!("{kind} for layer {layer}, computed is {expected}")));
+        }
+    }
+    Ok(())
+}
+
+fn unsupported(config: &Config<'_>, key: &str, value: impl std::fmt::Display) -> Error {
+    Error::unsupported(format!("{}: {value}", config.place(key)))
+}
+
+/// The first of the integers under these keys: a setting that has had several names.
+fn one_of(config: &Config<'_>, keys: &[&str]) -> Result<Option<u64>> {
+    for key in keys {
+        if let Some(value) = config.integer(key)? {
+            return Ok(Some(value));
+        }
+    }
+    Ok(None)
+}
+
+/// As [`one_of`], for one that must be there.
+fn required_of(config: &Config<'_>, keys: &[&str]) -> Result<u64> {
+    one_of(config, keys)?.ok_or_else(|| config.error(keys[0], "it is missing"))
 }

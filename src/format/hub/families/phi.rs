@@ -1,7 +1,7 @@
 //! phi: Phi-1, 1.5 and 2. GGUF calls the architecture phi2.
 
 use super::super::names::{Name, keep, unused};
-use super::{Config, Draft, Family, Key, Result, RotaryRows, heads, number, optional, size};
+use super::{Config, Draft, Family, Key, Result, RotaryRows, heads, number, optional, rotated_part, size};
 use crate::base::Error;
 
 const KEYS: &[Key] = &[
@@ -54,7 +54,7 @@ fn further(config: &Config<'_>, draft: &mut Draft) -> Result<()> {
         return Err(Error::unsupported(format!("{}: norms of queries and keys", config.place("qk_layernorm"))));
     }
     heads(config, draft)?;
-    if config.number("partial_rotary_factor")?.is_none() {
+    if rotated_part(config)?.is_none() {
         return Err(config.error("partial_rotary_factor", "it is missing"));
     }
     Ok(())

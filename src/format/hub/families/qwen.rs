@@ -4,7 +4,7 @@ use super::super::names::{Name, keep};
 use super::llama::{ATTENTION, FEED_FORWARD, KEYS};
 use super::{Config, Draft, Family, Result, RotaryRows, heads, sliding_window};
 
-const HEAD_NORMS: &[Name] = &[
+pub(super) const HEAD_NORMS: &[Name] = &[
     keep("model.layers.{}.self_attn.q_norm.weight", "blk.{}.attn_q_norm.weight"),
     keep("model.layers.{}.self_attn.k_norm.weight", "blk.{}.attn_k_norm.weight"),
 ];

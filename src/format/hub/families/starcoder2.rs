@@ -1,0 +1,42 @@
+//! starcoder2: the attention of llama with biases, layer norms, a plain feed-forward layer.
+
+use super::super::names::{Name, keep};
+use super::llama::ATTENTION;
+use super::{Config, Draft, Family, Key, Result, RotaryRows, expect_bool, heads, number, optional, size, sliding_window};
+
+const KEYS: &[Key] = &[
+    size("hidden_size", "embedding_length"),
+    size("intermediate_size", "feed_forward_length"),
+    size("num_hidden_layers", "block_count"),
+    size("num_attention_heads", "attention.head_count"),
+    optional("num_key_value_heads", "attention.head_count_kv"),
+    size("max_position_embeddings", "context_length"),
+    optional("vocab_size", "vocab_size"),
+    number("norm_epsilon", "attention.layer_norm_epsilon"),
+];
+
+const NAMES: &[Name] = &[
+    keep("model.norm.bias", "output_norm.bias"),
+    keep("model.layers.{}.input_layernorm.bias", "blk.{}.attn_norm.bias"),
+    keep("model.layers.{}.post_attention_layernorm.bias", "blk.{}.ffn_norm.bias"),
+    keep("model.layers.{}.mlp.c_fc.weight", "blk.{}.ffn_up.weight"),
+    keep("model.layers.{}.mlp.c_fc.bias", "blk.{}.ffn_up.bias"),
+    keep("model.layers.{}.mlp.c_proj.weight", "blk.{}.ffn_down.weight"),
+    keep("model.layers.{}.mlp.c_proj.bias", "blk.{}.ffn_down.bias"),
+];
+
+pub(super) const STARCODER2: Family = Family {
+    model_types: &["starcoder2"],
+    architecture: "starcoder2",
+    rotary: RotaryRows::AsConverted,
+    activations: &["gelu_pytorch_tanh"],
+    keys: &[KEYS],
+    names: &[ATTENTION, NAMES],
+    further,
+};
+
+fn further(config: &Config<'_>, draft: &mut Draft) -> Result<()> {
+    expect_bool(config, "use_bias", true)?;
+    heads(config, draft)?;
+    sliding_window(config, draft)
+}
