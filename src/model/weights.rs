@@ -124,9 +124,26 @@ impl<'a> Weights<'a> {
     /// # Errors
     /// As for [`vector`](Self::vector).
     pub fn vectors(&mut self, name: &str, count: usize, len: usize) -> Result<Arc<[f32]>> {
-        let tensor = self.take(name).ok_or_else(|| missing(name))?;
+        let Some(tensor) = self.take(name) else { return self.single_vectors(name, count, len) };
         expect_dims(tensor, &[len as u64, count as u64])?;
         self.decoded(tensor, count * len)
+    }
+
+    /// The vectors of a tensor that the file has not stacked: `blk.0.attn_q_norm.3.weight` for the fourth of `blk.0.attn_q_norm.weight`.
+    fn single_vectors(&mut self, name: &str, count: usize, len: usize) -> Result<Arc<[f32]>> {
+        if !self.contains_stacked(name) {
+            return Err(missing(name));
+        }
+        let mut values = self.blank(count * len)?;
+        for (index, row) in values.chunks_exact_mut(len).enumerate() {
+            row.copy_from_slice(&self.vector(&single(name, index), len)?);
+        }
+        Ok(values.into())
+    }
+
+    /// Whether the file has a tensor `name`, or its parts one by one.
+    pub fn contains_stacked(&self, name: &str) -> bool {
+        self.contains(name) || self.contains(&single(name, 0))
     }
 
     /// The first row of the matrix `name` with rows of `len` elements, in f32.
@@ -227,6 +244,11 @@ fn missing(name: &str) -> Error {
 }
 
 /// Checks a shape; trailing ones do not matter.
+/// The name of one of the parts that tensor `name` is stacked from, where the file has them one by one.
+fn single(name: &str, index: usize) -> String {
+    format!("{}.{index}.weight", name.strip_suffix(".weight").unwrap_or(name))
+}
+
 fn expect_dims(tensor: &TensorInfo, expected: &[u64]) -> Result<()> {
     let given = &tensor.dims;
     let shared = given.len().min(expected.len());

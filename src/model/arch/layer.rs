@@ -157,7 +157,7 @@ impl Loader<'_, '_> {
             QkNorm::Never => return Ok(None),
             QkNorm::Heads => (self.weights.vector(&name, dim)?, None),
             QkNorm::Whole => (self.weights.vector(&name, all)?, None),
-            QkNorm::LayerSometimes if !self.weights.contains(&name) => return Ok(None),
+            QkNorm::LayerSometimes if !self.weights.contains_stacked(&name) => return Ok(None),
             QkNorm::LayerSometimes => (self.weights.vectors(&name, heads, dim)?, Some(self.weights.zeros(all)?)),
         };
         Ok(Some(HeadNorm { norm: NormWeights { weight, bias, eps }, whole: self.family.qk_norm == QkNorm::Whole }))

@@ -1,5 +1,4 @@
-//! stablelm: the tensors of llama, with biases in the norms. Of the largest (12B), whose heads have norms of their own, the published form
-//! is not read: its tensors have no place here and are named in the error.
+//! stablelm: the tensors of llama, with biases in the norms; the heads of the largest have norms of their own.
 
 use super::super::names::{Name, keep};
 use super::llama::{ATTENTION, FEED_FORWARD};
@@ -22,13 +21,18 @@ const NORM_BIASES: &[Name] = &[
     keep("model.layers.{}.post_attention_layernorm.bias", "blk.{}.ffn_norm.bias"),
 ];
 
+const HEAD_NORMS: &[Name] = &[
+    keep("model.layers.{}.self_attn.q_layernorm.norms.{}.weight", "blk.{}.attn_q_norm.{}.weight"),
+    keep("model.layers.{}.self_attn.k_layernorm.norms.{}.weight", "blk.{}.attn_k_norm.{}.weight"),
+];
+
 pub(super) const STABLELM: Family = Family {
     model_types: &["stablelm"],
     architecture: "stablelm",
     rotary: RotaryRows::AsConverted,
     activations: &["silu"],
     keys: &[KEYS],
-    names: &[ATTENTION, NORM_BIASES, FEED_FORWARD],
+    names: &[ATTENTION, NORM_BIASES, HEAD_NORMS, FEED_FORWARD],
     further,
 };
 
