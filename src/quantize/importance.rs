@@ -64,7 +64,6 @@ pub(super) async fn measure(model: &Model, text: &ImportanceText, threads: usize
             pace.reach(read + (tokens.len() * (op + 1) / execution.len()) as u64);
             pace.spend(1 << 16).await;
         }
-        drop(execution);
         read += tokens.len() as u64;
     }
     Ok(Importance { columns: sums.means()?, tokens: read })

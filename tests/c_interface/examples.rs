@@ -236,7 +236,7 @@ fn stream_says_what_generate_says() {
 
 #[test]
 fn errors_end_with_1_and_bad_usage_with_2() {
-    let cases: [(&str, &[&str], i32, &str); 26] = [
+    let cases: [(&str, &[&str], i32, &str); 30] = [
         ("generate", &["-m", "no-such.gguf", "-p", "x"], 1, "no-such.gguf"),
         ("generate", &["-m", "README.md", "-p", "x"], 1, "README.md"),
         ("generate", &["-f", "no-such.txt"], 1, "no-such.txt"),
