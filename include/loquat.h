@@ -647,9 +647,8 @@ typedef struct loquat_job_progress {
     /** Zero. */
     uint32_t reserved;
     /**
-     * What is being done, in one word of English: for a model "file", "metadata", "tokenizer", "weights"; for others see loquat_bench_start
-     * and loquat_quantize_start. Static,
-     * ends with NUL.
+     * What is being done, in one word of English: for a model "file", "metadata", "tokenizer", "weights"; for other work see loquat_bench_start and
+     * loquat_quantize_start. Static, ends with NUL.
      */
     const char *stage;
     /**

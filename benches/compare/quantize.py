@@ -42,7 +42,7 @@ def log_probabilities(model, windows, threads):
     """Of the second half of each window: f32 [windows, positions, vocabulary]."""
     import llama
 
-    engine = llama.Engine(model, threads, context=WINDOW)
+    engine = llama.Engine(model, threads, context=WINDOW, extra_buffers=False)
     parts = []
     for window in windows:
         logits = engine.all_logits([int(id) for id in window])[WINDOW // 2 : WINDOW - 1].astype(np.float64)

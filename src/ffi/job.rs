@@ -106,9 +106,8 @@ pub struct loquat_job_progress {
     pub progress: f32,
     /// Zero.
     pub reserved: u32,
-    /// What is being done, in one word of English: for a model "file", "metadata", "tokenizer", "weights"; for others see loquat_bench_start
-    /// and loquat_quantize_start. Static,
-    /// ends with NUL.
+    /// What is being done, in one word of English: for a model "file", "metadata", "tokenizer", "weights"; for other work see loquat_bench_start and
+    /// loquat_quantize_start. Static, ends with NUL.
     pub stage: *const c_char,
     /// Where the job was given up or has failed: bytes of private memory that it had written and has not given back yet, as of the last poll. Polls
     /// give them back, each for its budget; loquat_job_free gives back at once what is left, which takes the system some tens of milliseconds for

@@ -1,7 +1,9 @@
 //! The importance matrix: how large the activations are that enter each column of each matrix, measured while the model reads a text.
 //!
 //! An error in column c of a weight matrix counts as much as the square of what it is multiplied with; so a column's weight is the mean square
-//! of its activations, over all tokens of the text that reached the matrix (for an expert: that chose it).
+//! of its activations, over all tokens of the text that reached the matrix (for an expert: that chose it). Each token counts alike: its
+//! activations are taken in terms of their own mean square, since the few tokens with activations a thousand times as large as the others' (the
+//! first of a text) would decide alone.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -62,7 +64,6 @@ pub(super) async fn measure(model: &Model, text: &ImportanceText, threads: usize
             pace.reach(read + (tokens.len() * (op + 1) / execution.len()) as u64);
             pace.spend(1 << 16).await;
         }
-        drop(execution);
         read += tokens.len() as u64;
     }
     Ok(Importance { columns: sums.means()?, tokens: read })
@@ -88,8 +89,8 @@ struct Sums<'a> {
     places: Vec<(usize, usize)>,
 }
 
-/// Of one tensor: for each of its matrices one after the other, of each column the sum of squares, and how many columns of activations
-/// reached it.
+/// Of one tensor: for each of its matrices one after the other, of each column the sum of squares in terms of their token's mean, and how many
+/// tokens reached it.
 struct Sum<'a> {
     tensor: &'a TensorInfo,
     squares: Vec<f64>,
@@ -156,8 +157,10 @@ impl Observer for Sums<'_> {
             sum.squares = vec![0.0; matrices * cols];
         }
         sum.counts[matrix] += 1;
+        let size: f64 = activations.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
+        let per_mean = if size == 0.0 { 0.0 } else { cols as f64 / size };
         for (square, x) in sum.squares[matrix * cols..(matrix + 1) * cols].iter_mut().zip(activations) {
-            *square += f64::from(*x) * f64::from(*x);
+            *square += f64::from(*x) * f64::from(*x) * per_mean;
         }
     }
 }

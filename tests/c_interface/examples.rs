@@ -252,7 +252,7 @@ fn stream_says_what_generate_says() {
 
 #[test]
 fn errors_end_with_1_and_bad_usage_with_2() {
-    let cases: [(&str, &[&str], i32, &str); 33] = [
+    let cases: &[(&str, &[&str], i32, &str)] = &[
         ("generate", &["-m", "no-such.gguf", "-p", "x"], 1, "no-such.gguf"),
         ("generate", &["-m", "README.md", "-p", "x"], 1, "README.md"),
         ("generate", &["-f", "no-such.txt"], 1, "no-such.txt"),
@@ -287,7 +287,7 @@ fn errors_end_with_1_and_bad_usage_with_2() {
         ("embed", &[], 2, "-p"),
         ("embed", &["-p", "x", "--pooling", "sum"], 2, "sum"),
     ];
-    for (program, arguments, status, named) in cases {
+    for &(program, arguments, status, named) in cases {
         let Some(output) = run(program, arguments) else { return };
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(status), "{program} {arguments:?}: {stderr}");
