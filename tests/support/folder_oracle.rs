@@ -9,7 +9,7 @@ pub fn examine(file: &ModelFile) {
         assert_eq!(file.tensor(&tensor.name).unwrap().offset, tensor.offset);
         assert!(!tensor.dims.is_empty() && tensor.dims.len() <= 4 && !tensor.dims.contains(&0));
         assert_eq!(row_bytes(tensor.ty, tensor.elements() as usize), Some(tensor.data.len()), "{}", tensor.name);
-        assert!(tensor.data.iter().fold(0u8, |sum, &byte| sum.wrapping_add(byte)) as usize <= 255);
+        std::hint::black_box(tensor.data.iter().fold(0u8, |sum, &byte| sum.wrapping_add(byte)));
     }
     for (key, value) in file.metadata.iter() {
         assert_eq!(file.metadata.get(key).unwrap().ty(), value.ty());

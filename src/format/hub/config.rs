@@ -18,7 +18,7 @@ pub(super) struct Config<'a> {
     place: String,
 }
 
-impl<'a> Config<'a> {
+impl Config<'_> {
     /// Reads a file that holds one object.
     ///
     /// # Errors

@@ -40,7 +40,7 @@ pub(super) struct Pipeline {
 
 /// A normalizer.
 enum Normal {
-    Hub(NormalizerWrapper),
+    Hub(Box<NormalizerWrapper>),
     Replace { pattern: Regex, content: String },
 }
 
@@ -143,7 +143,7 @@ fn normal(stage: &Value) -> Result<Normal> {
         Some("Prepend") if stage.get("prepend").and_then(Value::as_str).is_some_and(|text| text.len() > LONGEST_PREPENDED) => {
             Err(Error::unsupported(format!("key '{name}' (Prepend): more than {LONGEST_PREPENDED} bytes")))
         }
-        _ => read(stage, name).map(Normal::Hub),
+        _ => read(stage, name).map(Box::new).map(Normal::Hub),
     }
 }
 

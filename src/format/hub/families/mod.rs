@@ -170,9 +170,8 @@ impl Family {
 /// The window of attention, where the model uses one: `use_sliding_window` may switch it off.
 fn sliding_window(config: &Config<'_>, draft: &mut Draft) -> Result<()> {
     let used = config.bool("use_sliding_window")?.unwrap_or(true);
-    match config.integer("sliding_window")?.filter(|_| used) {
-        Some(window) => draft.integer("attention.sliding_window", window),
-        None => {}
+    if let Some(window) = config.integer("sliding_window")?.filter(|_| used) {
+        draft.integer("attention.sliding_window", window);
     }
     Ok(())
 }
