@@ -162,6 +162,7 @@ fn run_source(name: &str, source: &Path, check: Check) -> Option<String> {
         Check::Valgrind => {
             let mut command = Command::new("valgrind");
             command.args(["--quiet", "--error-exitcode=99", "--leak-check=full", "--errors-for-leak-kinds=definite,indirect,possible"]);
+            command.arg(format!("--suppressions={}", root().join("tools/valgrind.supp").display()));
             command.arg(&program);
             command
         }
