@@ -115,7 +115,7 @@ const FEW_COLUMNS: usize = 32;
 /// the keys and values in the caches; the caller then advances those.
 pub struct Execution<'a> {
     program: &'a Program,
-    bound: Bound<'a>,
+    pub(super) bound: Bound<'a>,
     _memory: PhantomData<&'a mut KvCache>,
 }
 
