@@ -14,7 +14,7 @@ use super::call::{Failure, call};
 use super::error::loquat_error;
 use super::handle;
 use super::job::{Work, loquat_job, started};
-use super::model::{loquat_model, loquat_model_options, options_of};
+use super::model::{loquat_model, loquat_model_options};
 use super::runtime::loquat_runtime;
 use super::status::loquat_status;
 
@@ -78,7 +78,7 @@ unsafe fn part(_: i32, _: u64, _: u64) -> Result<Origin, Failure> {
 /// `options` is NULL or valid.
 unsafe fn load(runtime: &Runtime, origin: Origin, options: *const loquat_model_options) -> Result<Job<Model>, Failure> {
     // SAFETY: as promised by the caller.
-    Ok(Model::from_origin_job(runtime, origin, unsafe { options_of(options) }?))
+    Ok(Model::from_origin_job(runtime, origin, unsafe { handle::copy_or_default(options) }?))
 }
 
 /// Loads a model from `length` bytes of an open file, from `offset` on, that are one whole model file (GGUF or APR). The descriptor is duplicated:

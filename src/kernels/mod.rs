@@ -2,6 +2,7 @@
 //!
 //! - [`Matrix`]: weights where they are mapped, in the bytes of their tensor type.
 //! - [`ActKind`], [`Acts`]: how the other operand is stored.
+//! - [`peak`]: what the processor can do at most, to measure the products against.
 //! - [`Kernels`]: the functions of one [`Isa`]. All levels give the same bits; `generic` defines them.
 //!
 //! The order of arithmetic is fixed (see `generic::integer` and `generic::float`), so a result does not depend on the number
@@ -18,6 +19,7 @@ mod isa;
 pub mod kv;
 mod matrix;
 pub mod ops;
+pub mod peak;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@ mod grouped;
 mod lanes;
 mod level;
 mod panel;
+pub(super) mod peak;
 mod quantize;
 mod rows;
 mod supers;

@@ -4,6 +4,7 @@
 mod float;
 pub(super) mod grouped;
 mod integer;
+pub(super) mod peak;
 pub(super) mod quantize;
 pub(super) mod tables;
 pub(super) mod unpack;

@@ -10,6 +10,7 @@ mod embed;
 mod execution;
 mod experts;
 mod ffn;
+pub mod fusion;
 mod matmul;
 mod norm;
 mod observe;

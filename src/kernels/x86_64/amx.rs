@@ -129,6 +129,38 @@ unsafe fn release() {
     unsafe { asm!("tilerelease", options(nostack)) };
 }
 
+/// Operations of a round of [`burst`]: four products of 16 x 64 by 64 x 16 bytes.
+pub(super) const BURST_OPERATIONS: u64 = 4 * 2 * 16 * 16 * 64;
+
+/// Products of full tiles that wait for no memory, for [`peak`](super::peak).
+pub(super) fn burst(rounds: u32) {
+    // SAFETY: in the table of the level alone; the tiles are configured, written first, and released.
+    unsafe {
+        configure(32, 64);
+        asm!(
+            "tilezero tmm0",
+            "tilezero tmm1",
+            "tilezero tmm2",
+            "tilezero tmm3",
+            "tilezero tmm4",
+            "tilezero tmm5",
+            "tilezero tmm6",
+            "tilezero tmm7",
+            options(nomem, nostack)
+        );
+        for _ in 0..rounds {
+            asm!(
+                "tdpbssd tmm0, tmm4, tmm6",
+                "tdpbssd tmm1, tmm4, tmm7",
+                "tdpbssd tmm2, tmm5, tmm6",
+                "tdpbssd tmm3, tmm5, tmm7",
+                options(nomem, nostack, preserves_flags)
+            );
+        }
+        release();
+    }
+}
+
 /// Results of some units: `i32[tile][16 columns][16 rows]`, 4 tiles each.
 #[repr(C, align(64))]
 struct Results([[u8; 4096]; BUFFERS]);

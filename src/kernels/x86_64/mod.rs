@@ -6,6 +6,7 @@ mod ahead;
 mod amx;
 mod avx2;
 mod avx512;
+pub(super) mod peak;
 
 use std::arch::x86_64::*;
 
