@@ -57,15 +57,16 @@ pub(super) fn settle(config: &Config<'_>, rotated: u64, draft: &mut Draft) -> Re
         }
         "yarn" => {
             draft.text("rope.scaling.type", "yarn");
-            draft.float("rope.scaling.factor", needed("factor")?);
+            let factor = needed("factor")?;
+            draft.float("rope.scaling.factor", factor);
             if let Some(trained) = scaling.integer("original_max_position_embeddings")? {
                 draft.integer("rope.scaling.original_context_length", trained);
             }
-            for (key, canonical) in [
-                ("attention_factor", "rope.scaling.attn_factor"),
-                ("beta_fast", "rope.scaling.yarn_beta_fast"),
-                ("beta_slow", "rope.scaling.yarn_beta_slow"),
-            ] {
+            if let Some(whole) = scaling.number("attention_factor")? {
+                // Here it stands for the whole factor, in GGUF for what stands beside the one that follows from the stretching.
+                draft.float("rope.scaling.attn_factor", if factor > 1.0 { whole / (1.0 + 0.1 * factor.ln()) } else { whole });
+            }
+            for (key, canonical) in [("beta_fast", "rope.scaling.yarn_beta_fast"), ("beta_slow", "rope.scaling.yarn_beta_slow")] {
                 scaling.number(key)?.into_iter().for_each(|value| draft.float(canonical, value));
             }
             Ok(())
