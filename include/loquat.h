@@ -1331,7 +1331,7 @@ typedef struct loquat_estimate {
     uint64_t weights_private;
     /** Tokenizer tables and indexes of the metadata (in loquat_memory: other). */
     uint64_t tables;
-    /** The key/value cache of one session for its whole context; UINT64_MAX for a vocabulary alone, which has no sessions. */
+    /** The key/value cache of one session for its whole context; UINT64_MAX for a vocabulary alone and for an encoder, which have no sessions. */
     uint64_t session_kv_cache;
     /** The working memory of one session; UINT64_MAX as above. */
     uint64_t session_scratch;
