@@ -26,8 +26,11 @@ const SECTIONS: &[&str] = &[
     "stream",
     "metrics",
     "bench_options",
+    "bench_subjects",
     "bench",
     "bench_figures",
+    "bench_roofline",
+    "bench_quality",
 ];
 
 /// The major number of the binary interface, in the name of the shared library. Equals `LOQUAT_ABI_VERSION` (checked by a test).

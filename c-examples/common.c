@@ -19,6 +19,7 @@
 #include <shellapi.h>
 #else
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 #endif
@@ -189,6 +190,21 @@ int replace_file(const char *from, const char *to) {
     return failed;
 #else
     return rename(from, to);
+#endif
+}
+
+void make_folder(const char *path) {
+#ifdef _WIN32
+    wchar_t *wide = to_wide(path);
+    int failed = !CreateDirectoryW(wide, NULL) && GetLastError() != ERROR_ALREADY_EXISTS;
+    free(wide);
+    if (failed) {
+        fail("%s: the folder can't be made", path);
+    }
+#else
+    if (mkdir(path, 0777) != 0 && errno != EEXIST) {
+        fail("%s: %s", path, strerror(errno));
+    }
 #endif
 }
 

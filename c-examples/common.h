@@ -45,6 +45,8 @@ float float_value(int argc, char **argv, int *at);
 FILE *open_file(const char *path, const char *mode);
 /* rename, with paths in UTF-8 on every system, over a file that is there. */
 int replace_file(const char *from, const char *to);
+/* Makes a folder, unless it is there. */
+void make_folder(const char *path);
 /* A whole file, or standard input for "-". */
 struct bytes read_file(const char *path);
 /* malloc that does not return NULL. */

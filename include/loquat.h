@@ -285,7 +285,8 @@ loquat_status loquat_runtime_options_set_log(loquat_runtime_options *options,
  * Sets an option by name, for configuration files and for what has no function of its own.
  *
  * "threads" (a number, or "all"), "memory_limit" (bytes), "isa" (instruction set: "portable", "avx2", "avx512",
- * "avx512vnni", "amx", "neon", "dotprod", "i8mm"; one that the machine lacks is an error when the runtime is made).
+ * "avx512vnni", "amx", "neon", "dotprod", "i8mm"; one that the machine lacks is an error when the runtime is made), "metrics" (switch, on as a rule:
+ * whether sessions record what their steps cost; off, their counts stay 0 and loquat_runtime_metrics_json says "recording": false).
  * LOQUAT_UNKNOWN_OPTION for another key.
  */
 LOQUAT_MUST_USE
@@ -2166,12 +2167,22 @@ loquat_status loquat_bench_options_set_long_requests(loquat_bench_options *optio
 
 /**
  * Requests of a convoy or a saturated run that are computed at once, while the others wait: 0 for all of them (the default of a convoy; of
- * saturation 16).
+ * saturation 16). Of a roofline the most conversations that decode at once, from 1 to 512, default 64.
  */
 LOQUAT_MUST_USE loquat_status loquat_bench_options_set_slots(loquat_bench_options *options, uint32_t slots, loquat_error **error);
 
 /**
- * Pairs of runs (convoy, saturation: at least 3, the default), or of measurements at each length (cache, prefill: at least 10, the default).
+ * The most prompt tokens of a pass of a convoy in which another request generates; the default is that of batches, 64. Fewer hold up the short requests
+ * less, and the long ones more. (loquat_batch_options_set_prompt_share)
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_options_set_prompt_share(loquat_bench_options *options,
+                                                    uint32_t tokens,
+                                                    loquat_error **error);
+
+/**
+ * Pairs of runs (convoy, saturation: at least 3, the default), or of measurements at each length (cache, prefill: at least 10, the default). Of a
+ * roofline samples of each point, default 5.
  */
 LOQUAT_MUST_USE
 loquat_status loquat_bench_options_set_repeats(loquat_bench_options *options,
@@ -2237,9 +2248,9 @@ loquat_status loquat_bench_options_set_regression_limits(loquat_bench_options *o
  *
  * "workload", "prompt_tokens" and "output_tokens" (of a workload of other sizes), "stop_rule", "min_samples", "max_samples", "precision",
  * "cv_threshold", "window", "consecutive", "warmup_requests", "warmup_ms", "time_budget_ms", "model_path", "seed", "temperature", "top_k",
- * "kv_type" ("f16", "bf16", "f32", "q8_0"), "context", "batch", "requests", "long_requests", "slots", "repeats", "p99_increase_pct" (convoy),
+ * "kv_type" ("f16", "bf16", "f32", "q8_0"), "context", "batch", "requests", "long_requests", "slots", "prompt_share", "repeats", "p99_increase_pct" (convoy),
  * "head_of_line_blocking_ms", "kv_fragmentation_pct", "load_pct", "throughput_loss_pct", "saturated_p99_increase_pct", "starvation_factor",
- * "max_length", "threshold", "read_bandwidth_gb_s", "warn_pct", "fail_pct". LOQUAT_UNKNOWN_OPTION for another key.
+ * "max_length", "threshold", "read_bandwidth_gb_s", "mean_kl", "p99_kl", "page_cache" ("warm", "evicted"), "warn_pct", "fail_pct". LOQUAT_UNKNOWN_OPTION for another key.
  */
 LOQUAT_MUST_USE
 loquat_status loquat_bench_options_set(loquat_bench_options *options,
@@ -2248,6 +2259,68 @@ loquat_status loquat_bench_options_set(loquat_bench_options *options,
                                        const char *value,
                                        size_t value_length,
                                        loquat_error **error);
+
+/* ===========================================================================
+ * Benchmark subjects
+ *
+ * What two kinds of benchmarks need besides the model: quality a reference and a text, cold starts a program to be started.
+ * ======================================================================== */
+
+/** State of the model's file before a cold start: as the start before has left it, in memory as a rule (the default). */
+#define LOQUAT_PAGE_CACHE_WARM 0
+
+/** State of the model's file before a cold start: taken out of memory, as far as the system does that. Linux. */
+#define LOQUAT_PAGE_CACHE_EVICTED 1
+
+/**
+ * The model that a benchmark of quality takes to be right: as a rule the same one before it was quantised. The options, and benchmarks that were
+ * started with them, keep it. It must have the same tokens.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_options_set_reference(loquat_bench_options *options,
+                                                 const loquat_model *reference,
+                                                 loquat_error **error);
+
+/**
+ * The text of a benchmark of quality, any bytes; copied. In windows of 512 tokens (or as many as the option "context" says) of which the second half
+ * is scored, at least 512 positions must be scored: three windows of 512.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_options_set_text(loquat_bench_options *options,
+                                            const char *text,
+                                            size_t length,
+                                            loquat_error **error);
+
+/**
+ * Beyond which a benchmark of quality fails, in nats: mean and 99th percentile of the divergence KL(reference || model). NaN for the default: of the
+ * mean 0.001 for F32, F16 and BF16, 0.01 for Q8_0, 0.05 for Q4_K, Q5_K and Q6_K, 0.1 for Q4_0, Q4_1, Q5_0 and Q5_1, by the type of most weights, and
+ * none for others, of which the verdict is LOQUAT_VERDICT_INCONCLUSIVE; of the percentile ten times that of the mean.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_options_set_quality_limits(loquat_bench_options *options,
+                                                      double mean_kl,
+                                                      double p99_kl,
+                                                      loquat_error **error);
+
+/**
+ * The program that a benchmark of cold starts starts anew each time, with `count` - 1 arguments; copied. What it writes to standard output first
+ * counts as its first token; it must then end, with status 0. A benchmark of requests with such a program starts it as well, after the requests. 0
+ * arguments take it back. Unix: elsewhere such benchmarks do not start (LOQUAT_UNSUPPORTED).
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_options_set_command(loquat_bench_options *options,
+                                               const char *const *arguments,
+                                               size_t count,
+                                               loquat_error **error);
+
+/**
+ * In what state the model's file is before each cold start: a LOQUAT_PAGE_CACHE_ number. Taking it out of memory needs the path of the model
+ * (loquat_bench_options_set_model_path); how much was left is measured and part of the result.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_options_set_page_cache(loquat_bench_options *options,
+                                                  uint32_t state,
+                                                  loquat_error **error);
 
 /* ===========================================================================
  * Benchmark
@@ -2279,6 +2352,21 @@ loquat_status loquat_bench_options_set(loquat_bench_options *options,
 
 /** Kind of a benchmark: a prompt at once against the same prompt token by token. */
 #define LOQUAT_BENCH_PREFILL 5
+
+/**
+ * Kind of a benchmark: how fast this machine reads memory and computes, measured by the library's own loops, and how much of that the model reaches in
+ * passes over one and over many tokens; and what it is worth that gate and up projections are one operation.
+ */
+#define LOQUAT_BENCH_ROOFLINE 6
+
+/**
+ * Kind of a benchmark: what quantisation costs. The model's predictions on a text beside those of a reference (loquat_bench_options_set_reference,
+ * loquat_bench_options_set_text): perplexity, divergence, agreement.
+ */
+#define LOQUAT_BENCH_QUALITY 7
+
+/** Kind of a benchmark: fresh processes of a program (loquat_bench_options_set_command), from their start to their first token. */
+#define LOQUAT_BENCH_COLD_START 8
 
 /** Kind of a result: two stored results beside each other (loquat_bench_compare). */
 #define LOQUAT_BENCH_COMPARISON 100
@@ -2315,7 +2403,8 @@ typedef struct loquat_bench_outcome {
  * is the polls' work, on the calling thread and the runtime's. The result is taken with loquat_job_take_bench. The job keeps the model.
  *
  * Stages: "load" (only with a path), "warm-up", then "requests", "convoy" or "saturation", then "statistics"; of the cache "decoding" and "map"; of
- * prefill "prefill". A benchmark of saturation starts threads here, which the library joins when the job is freed or has ended.
+ * prefill "prefill"; of a roofline "roofs", "decode", "prefill", "fusion"; of quality "text", "windows", "greedy", "statistics"; of cold starts, and after requests
+ * with a program to start, "starting". A benchmark of saturation starts threads here, which the library joins when the job is freed or has ended.
  *
  * LOQUAT_INVALID_ARGUMENT for options out of range or with which tokens would be left to chance, LOQUAT_IO where the system gives no thread. A poll
  * fails as sessions and batches do.
@@ -2385,6 +2474,19 @@ loquat_status loquat_bench_text(const loquat_bench *bench,
                                 size_t *length,
                                 loquat_error **error);
 
+/**
+ * Fills `buffer` with a page about `count` results, in their order: one HTML file with tables and plots that loads nothing. For the eye, as above.
+ *
+ * LOQUAT_BUFFER_TOO_SMALL.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_report(const loquat_bench *const *benches,
+                                  size_t count,
+                                  char *buffer,
+                                  size_t capacity,
+                                  size_t *length,
+                                  loquat_error **error);
+
 /** Frees a result. NULL is fine. */
 void loquat_bench_free(loquat_bench *bench);
 
@@ -2436,6 +2538,24 @@ typedef struct loquat_bench_summary {
     double itl_mad_ms;
     /** Gaps of more than three times their median; UINT64_MAX without gaps. */
     uint64_t itl_stalls;
+    /** From the start of a fresh process to its first token, median; NaN unless a command was given. */
+    double cold_start_ms;
+    /** Most memory that the process has held, 10^6 bytes. Linux. */
+    double peak_memory_mb;
+    /** Energy of the counted requests by the processor's counters, where the system shows them. */
+    double energy_joules;
+    /** The same less what the idle machine uses in that time. */
+    double energy_net_joules;
+    /** Energy of a generated token, its share of the prompt's included. */
+    double token_joules;
+    /** Share of the model's file that was in memory before the requests, 0 to 1; NaN unless a path was given. Linux. */
+    double file_in_memory_share;
+    /** The highest temperature meanwhile, degrees Celsius, where the system shows any. */
+    double temperature_max_c;
+    /** 1 where temperatures stayed below 80 degrees and within 2, 0 where not, UINT32_MAX where there are none. */
+    uint32_t temperatures_valid;
+    /** 0. */
+    uint32_t reserved;
 } loquat_bench_summary;
 
 /** The figures of a series. Percentiles are by nearest rank: values that were measured. */
@@ -2583,6 +2703,161 @@ loquat_status loquat_bench_get_ratio(const loquat_bench *bench,
                                      size_t index,
                                      loquat_bench_ratio *ratio,
                                      loquat_error **error);
+
+/* ===========================================================================
+ * Benchmark roofline
+ *
+ * The figures of a benchmark of kind LOQUAT_BENCH_ROOFLINE. What could not be measured is NaN.
+ * ======================================================================== */
+
+/** What this machine allows a model. */
+typedef struct loquat_bench_roofline {
+    /** Set by the caller to sizeof(loquat_bench_roofline). */
+    uint32_t struct_size;
+    /** Threads that were measured together: all of the runtime. */
+    uint32_t threads;
+    /** Bytes of the block that stands for main memory. */
+    uint64_t memory_block_bytes;
+    /** Rate at which that block is read, GB/s. */
+    double memory_gb_s;
+    /** Rate at which a block as large as the weights of a token is read again and again, GB/s: from caches, where it fits in them. */
+    double weights_gb_s;
+    /** Products and sums of bytes, 10^9 operations a second. */
+    double int8_gop_s;
+    /** The same of f32. */
+    double f32_gop_s;
+    /** The same of bf16. */
+    double bf16_gop_s;
+    /** Bytes of weights that a token reads. */
+    double token_bytes;
+    /** Operations of a token (a multiplication and an addition are two). */
+    double token_operations;
+    /** Operations for each byte from which on arithmetic limits the model and not memory. */
+    double ridge;
+    /**
+     * Computing gate and up projections as operations of their own, over both in one with the activation, for one token: median of the pairs.
+     * NaN where the model has no such layers, and where the two gave different bits.
+     */
+    double fusion_ratio;
+    /** Lower end of its 95 % interval. */
+    double fusion_ratio_low;
+    /** Upper end. */
+    double fusion_ratio_high;
+} loquat_bench_roofline;
+
+/** Passes of the model under the roofs. */
+typedef struct loquat_bench_roof_point {
+    /** Set by the caller to sizeof(loquat_bench_roof_point). */
+    uint32_t struct_size;
+    /** 1 for a prompt at once, 0 for a token of each of several conversations. */
+    uint32_t prefill;
+    /** Tokens of a pass. */
+    uint32_t tokens;
+    /** 1 where arithmetic is the lower roof, 0 where memory is. */
+    uint32_t bound_by_arithmetic;
+    /** Tokens a second, median. */
+    double tok_s;
+    /** Tokens a second under the lower roof. */
+    double ceiling_tok_s;
+    /** Operations for each byte. */
+    double intensity;
+    /** Bytes read, GB/s. */
+    double gb_s;
+    /** Operations done, 10^9 a second. */
+    double gop_s;
+} loquat_bench_roof_point;
+
+/** Fills `roofline` with the figures of a roofline. LOQUAT_INVALID_ARGUMENT for a result of another kind. */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_get_roofline(const loquat_bench *bench,
+                                        loquat_bench_roofline *roofline,
+                                        loquat_error **error);
+
+/**
+ * Fills `point` with number `index`, from 0 on, of the passes of a roofline: those of decoding, then those of prompts, each with growing numbers of
+ * tokens. LOQUAT_NOT_FOUND behind the last one, LOQUAT_INVALID_ARGUMENT for a result of another kind.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_get_roof_point(const loquat_bench *bench,
+                                          size_t index,
+                                          loquat_bench_roof_point *point,
+                                          loquat_error **error);
+
+/* ===========================================================================
+ * Benchmark quality and cold start
+ *
+ * The figures of benchmarks of kind LOQUAT_BENCH_QUALITY and LOQUAT_BENCH_COLD_START. What could not be measured is NaN or UINT32_MAX.
+ * ======================================================================== */
+
+/** The predictions of a model beside those of its reference. */
+typedef struct loquat_bench_quality {
+    /** Set by the caller to sizeof(loquat_bench_quality). */
+    uint32_t struct_size;
+    /** Windows of the text. */
+    uint32_t windows;
+    /** Positions that were scored. */
+    uint64_t positions;
+    /** Perplexity of the reference. */
+    double reference_perplexity;
+    /** Perplexity of the model. */
+    double perplexity;
+    /** Lower end of the 95 % interval of the model's over the reference's, by resampling windows; NaN below 8 of them. */
+    double perplexity_ratio_low;
+    /** Upper end. */
+    double perplexity_ratio_high;
+    /** Divergence KL(reference || model) of the positions, nats: mean. */
+    double kl_mean;
+    /** Median. */
+    double kl_median;
+    /** 99th percentile. */
+    double kl_p99;
+    /** The greatest. */
+    double kl_max;
+    /** Share of the positions at which both have the same most probable token. */
+    double top_1_agreement;
+    /** Mean share of the reference's five most probable tokens that are among the model's five. */
+    double top_5_agreement;
+    /** The least of the lengths for which greedy continuations of both agree, up to 64 tokens. */
+    uint32_t greedy_agreement_least;
+    /** Continuations. */
+    uint32_t continuations;
+} loquat_bench_quality;
+
+/** Fresh processes, from their start to their first token. */
+typedef struct loquat_bench_cold_start {
+    /** Set by the caller to sizeof(loquat_bench_cold_start). */
+    uint32_t struct_size;
+    /** Starts. */
+    uint32_t starts;
+    /**
+     * 1 where the model's file was in the state that was asked for before every start, 0 where not, UINT32_MAX where that is not known.
+     */
+    uint32_t page_cache_held;
+    /** 0. */
+    uint32_t reserved;
+    /** Milliseconds to the first token: median. */
+    double median_ms;
+    /** Lower end of its 95 % interval. */
+    double median_low_ms;
+    /** Upper end. */
+    double median_high_ms;
+    /** The least. */
+    double min_ms;
+    /** The most. */
+    double max_ms;
+} loquat_bench_cold_start;
+
+/** Fills `quality` with the figures of a benchmark of quality. LOQUAT_INVALID_ARGUMENT for a result of another kind. */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_get_quality(const loquat_bench *bench,
+                                       loquat_bench_quality *quality,
+                                       loquat_error **error);
+
+/** Fills `cold_start` with the figures of cold starts. LOQUAT_INVALID_ARGUMENT for a result of another kind. */
+LOQUAT_MUST_USE
+loquat_status loquat_bench_get_cold_start(const loquat_bench *bench,
+                                          loquat_bench_cold_start *cold_start,
+                                          loquat_error **error);
 
 #ifdef __cplusplus
 }

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use loquat::base::{ErrorKind, Job, JobState};
 use loquat::bench::{
-    Claim, Comparison, ConvoyLimits, ConvoyOptions, Finding, Kind, KvCacheOptions, Plan, PrefillOptions, RegressionLimits, RequestsOptions,
-    SaturationLimits, SaturationOptions, Settings, StopReason, StopRule, Verdict, Workload, convoy, json, kv_cache, prefill, requests,
-    saturation, text,
+    Claim, Comparison, ConvoyLimits, ConvoyOptions, Finding, Fusion, Kind, KvCacheOptions, PageCache, Plan, PrefillOptions, QualityLimits,
+    QualityOptions, RegressionLimits, RequestsOptions, RooflineOptions, SaturationLimits, SaturationOptions, Settings, StopReason,
+    StopRule, Verdict, Way, Workload, convoy, json, kv_cache, prefill, quality, report, requests, roofline, saturation, text,
 };
 use loquat::model::{LoadOptions, Model};
 use loquat::runtime::{Runtime, RuntimeOptions, Threads};
@@ -66,8 +66,20 @@ fn requests_are_counted_token_by_token() {
     assert_eq!(document["summary"]["ttft_ms"]["n"], n);
     assert_eq!(document["summary"]["ttft_ms"]["p99"]["resolved"], false);
     assert_eq!(document["actual_iterations"], n);
-    for absent in ["cold_start_ms", "energy_joules", "peak_memory_mb", "verdict"] {
+    for absent in ["cold_start_ms", "verdict"] {
         assert_eq!(document.get(absent), Some(&Value::Null), "{absent}");
+    }
+    // What is absent says why; what is there is a number.
+    let sensors = &document["sensors"];
+    assert_eq!(document["peak_memory_mb"].is_number(), cfg!(target_os = "linux"));
+    assert_eq!(document["energy_joules"].is_number(), sensors["energy"]["absent"].is_null());
+    assert_eq!(document["summary"]["token_joules"].is_number(), sensors["energy"]["absent"].is_null());
+    for sensor in ["energy", "thermal", "memory"] {
+        let absent = &sensors[sensor]["absent"];
+        assert!(absent.as_str().is_none_or(|reason| reason.len() > 20) && sensors[sensor].is_object(), "{sensors}");
+    }
+    if cfg!(target_os = "linux") {
+        assert!(document["peak_memory_mb"].as_f64().unwrap() > 1.0 && sensors["model_file_in_memory_share"].as_f64().unwrap() > 0.9);
     }
     assert!(document["summary"]["throughput_tok_s"]["median_ci_95"]["low"].as_f64().unwrap() > 0.0);
 
@@ -114,6 +126,18 @@ fn settings_out_of_range_are_refused_before_anything_runs() {
     refused(Plan { load_pct: Some(0.0), ..Plan::default() }, Kind::Saturation, "load");
     refused(Plan { requests: Some(0), ..Plan::default() }, Kind::Saturation, "a request");
     refused(Plan::default(), Kind::Comparison, "stored results");
+    refused(Plan { slots: Some(513), ..Plan::default() }, Kind::Roofline, "512");
+    refused(Plan::default(), Kind::Quality, "give both");
+    let both = |limits| Plan { reference: Some(model.clone()), text: Some(vec![b'a'; 9]), quality_limits: limits, ..Plan::default() };
+    refused(both(QualityLimits { mean_kl: Some(f64::NAN), p99_kl: None }), Kind::Quality, "each a number");
+    let narrow = Settings { context: 3, ..Settings::default() };
+    refused(Plan { settings: narrow, ..both(QualityLimits::default()) }, Kind::Quality, "windows of 3");
+    if cfg!(unix) {
+        refused(Plan::default(), Kind::ColdStart, "command");
+        refused(Plan { command: vec!["true".into()], repeats: Some(9), ..Plan::default() }, Kind::ColdStart, "at least 10");
+        let evicted = Plan { command: vec!["true".into()], page_cache: PageCache::Evicted, ..Plan::default() };
+        refused(evicted, Kind::ColdStart, "path");
+    }
     refused(Plan { max_length: 7, ..Plan::default() }, Kind::KvCache, "at least 8");
 }
 
@@ -208,11 +232,114 @@ fn prompts_at_once_and_token_by_token_leave_the_same_state() {
 }
 
 #[test]
+fn points_lie_under_roofs_that_were_measured() {
+    let model = model();
+    let options = RooflineOptions { most_sequences: 4, repeats: 2, settings: Settings::default() };
+    let result = roofline::measure(&model, options).unwrap().finish().unwrap();
+    assert_eq!(result.roof.threads.iter().map(|roof| roof.threads).collect::<Vec<_>>(), [1, 2]);
+    for roof in &result.roof.threads {
+        let rates = [&roof.memory_gb_s, &roof.weights_gb_s].into_iter().chain(&roof.gop_s);
+        assert!(rates.clone().all(|rate| rate.samples.len() == 5 && rate.samples.iter().all(|&sample| sample > 0.0)), "{roof:?}");
+    }
+    // The table of embeddings is the output matrix too, so that a token reads all tensors.
+    let bytes: usize = model.tensors().iter().map(|tensor| tensor.data.len()).sum();
+    assert_eq!(result.demand.token_bytes(), bytes as f64);
+    let decode: Vec<u32> = result.points.iter().filter(|point| point.way == Way::Decode).map(|point| point.tokens).collect();
+    assert_eq!(decode, [1, 2, 4]);
+    let intensities: Vec<f64> = result.points.iter().map(|point| point.work.intensity()).collect();
+    assert!(intensities[0] > 1.5 && intensities[..3].is_sorted(), "{intensities:?}");
+    assert!(result.points.iter().all(|point| point.pass_ms.len() == 2 && point.share() > 0.0), "{:?}", result.points);
+    let Fusion::Measured { layers, rows } = &result.fusion else { panic!("the demo model has gates") };
+    assert!(*layers == 4 && rows.iter().all(|row| row.equal && row.fused_ms.len() == 10 && row.dispatches == [4, 12]), "{rows:?}");
+    let document = document(&result);
+    assert_eq!((document["curve"].as_array().unwrap().len(), &document["verdict"]), (10, &Value::Null));
+
+    let page = report::html(&[&result]);
+    assert!(page.matches("<svg").count() == 3 && page.contains("Roofline") && !page.contains("http"), "{page}");
+}
+
+#[test]
+fn quality_agrees_with_the_figures_of_the_demo_model() {
+    let reference = model();
+    let runtime = reference.runtime().clone();
+    let load = |file: &str| Model::load(&runtime, &common::demo(file), LoadOptions::default()).unwrap();
+    let goldens: Value = serde_json::from_slice(&std::fs::read(common::demo("goldens.json")).unwrap()).unwrap();
+    let whole = std::fs::read(common::demo("heldout.txt")).unwrap();
+    let options = |reference: &Model, text: &[u8], mean_kl: Option<f64>| QualityOptions {
+        reference: reference.clone(),
+        text: text.to_vec(),
+        limits: QualityLimits { mean_kl, p99_kl: None },
+        settings: Settings::default(),
+    };
+    // An emulator would take long for all of the text.
+    let text = if common::emulated() { &whole[..whole.len() / 8] } else { &whole[..] };
+    let small = load("emberfield-3m-q4_k_m.gguf");
+    let result = quality::measure(&small, options(&reference, text, None)).unwrap().finish().unwrap();
+    assert_eq!((result.limits, result.verdict()), (Some((0.05, 0.5)), Some(Verdict::Passed)), "{:?}", result.failure_reasons);
+    assert_eq!(result.kl.len(), 255 * result.windows);
+    if !common::emulated() {
+        let figures = &goldens["perplexity"];
+        for (got, expected) in [
+            (result.perplexity.reference, &figures["llama_cpp"]["q8_0"]["ppl"]),
+            (result.perplexity.subject, &figures["llama_cpp"]["q4_k_m"]["ppl"]),
+        ] {
+            let expected = expected.as_f64().unwrap();
+            assert!((got / expected - 1.0).abs() < 0.005, "{got} for {expected}");
+        }
+        assert_eq!(result.kl.len() as u64, figures["heldout.txt"]["scored"].as_u64().unwrap());
+    }
+    assert!(result.kl_mean > 1e-5 && result.top_1 > 0.9 && result.top_1 < 1.0 && result.top_5 <= 1.0, "{result:?}");
+    assert!(result.perplexity.ratio_ci.is_some_and(|ci| ci.low < ci.high) && result.greedy_agreement.len() == 8);
+    let part = &whole[..whole.len() / 10];
+    let shut = quality::measure(&small, options(&reference, part, Some(1e-9))).unwrap().finish().unwrap();
+    assert_eq!(shut.verdict(), Some(Verdict::Failed));
+    let same = quality::measure(&reference, options(&reference, part, None)).unwrap().finish().unwrap();
+    assert!(same.kl.iter().all(|&kl| kl == 0.0) && same.top_1 == 1.0 && same.greedy_agreement.iter().all(|&tokens| tokens == 64));
+    let short = quality::measure(&reference, options(&reference, &whole[..2_000], None)).unwrap().finish().unwrap_err();
+    assert!(short.message().contains("at least 512"), "{short}");
+}
+
+#[test]
+#[cfg(unix)]
+fn cold_starts_are_those_of_the_program() {
+    use loquat::bench::{ColdStartOptions, cold_start};
+    let model = model();
+    let options = |command: &[&str]| ColdStartOptions {
+        command: command.iter().map(|&part| part.to_owned()).collect(),
+        model_path: Some(common::demo("emberfield-3m-q8_0.gguf")),
+        ..Default::default()
+    };
+    let result = cold_start::measure(&model, options(&["sh", "-c", "sleep 0.03; echo x; sleep 0.01"])).unwrap().finish().unwrap();
+    assert!(result.starts.len() == 10 && result.starts.iter().all(|begun| begun.first_token_ms >= 30.0), "{:?}", result.starts);
+    assert_eq!(result.page_cache_held(), cfg!(target_os = "linux").then_some(true));
+    assert_eq!(document(&result)["first_token_ms"].as_array().unwrap().len(), 10);
+    let refused: [(&[&str], &str); 3] = [
+        (&["sh", "-c", "exit 0"], "without a word"),
+        (&["sh", "-c", "echo x; exit 3"], "exit status: 3"),
+        (&["/no/such/program"], "/no/such/program"),
+    ];
+    for (command, named) in refused {
+        let error = cold_start::measure(&model, options(command)).unwrap().finish().unwrap_err();
+        assert!(error.message().contains(named), "{error}");
+    }
+    // A process that says nothing is ended with the job.
+    let mut job = cold_start::measure(&model, options(&["sleep", "60"])).unwrap();
+    assert_eq!(job.poll(50_000_000).unwrap(), JobState::Running);
+    job.watch().cancel();
+    let asked = Instant::now();
+    assert_eq!(job.poll(u64::MAX).unwrap(), JobState::Cancelled);
+    assert!(asked.elapsed() < Duration::from_millis(100));
+    let with =
+        requests::measure(&model, RequestsOptions { cold_start: Some(options(&["echo", "x"])), ..quick() }).unwrap().finish().unwrap();
+    assert!(with.cold_start_ms.is_some_and(|ms| ms > 0.0));
+}
+
+#[test]
 fn every_measurement_can_be_given_up_at_once_and_leaves_nothing() {
     let model = model();
     let held = |model: &Model| model.runtime().budget().private_used();
     let before = held(&model);
-    for kind in [Kind::Requests, Kind::Convoy, Kind::Saturation, Kind::KvCache, Kind::Prefill] {
+    for kind in [Kind::Requests, Kind::Convoy, Kind::Saturation, Kind::KvCache, Kind::Prefill, Kind::Roofline] {
         let mut job: Job<Box<dyn Finding>> = Plan::default().start(kind, &model).unwrap();
         let watch = job.watch();
         let (mut last, begin) = (0.0, Instant::now());

@@ -10,6 +10,7 @@ pub mod fma;
 pub mod job;
 pub mod memory;
 pub mod pace;
+pub mod page_cache;
 pub mod pool;
 pub mod sort;
 pub mod sync;

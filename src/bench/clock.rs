@@ -43,6 +43,14 @@ impl Clock {
         self.paused += before.elapsed();
     }
 
+    /// Does something that is not to be measured.
+    pub fn aside<R>(&mut self, what: impl FnOnce() -> R) -> R {
+        let before = Instant::now();
+        let result = what();
+        self.paused += before.elapsed();
+        result
+    }
+
     /// The progress of the measurement.
     pub fn pace(&self) -> &Pace {
         &self.pace

@@ -71,7 +71,7 @@ impl Change {
         let ci = ratio_interval(samples[1], samples[0], Statistic::MEDIAN, seed);
         let worse_pct = increase_pct(baseline, current).map(|increase| if higher_is_better { -increase } else { increase });
         let verdict = match (worse_pct, &ci) {
-            (Some(worse), Some(ci)) if ci.low > 1.0 || ci.high < 1.0 => match worse {
+            (Some(worse), Some(ci)) if !ci.contains(1.0) => match worse {
                 worse if worse > limits.fail_pct => Verdict::Failed,
                 worse if worse > limits.warn_pct => Verdict::Warned,
                 _ => Verdict::Passed,

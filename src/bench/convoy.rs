@@ -64,6 +64,9 @@ pub struct ConvoyOptions {
     pub short_requests: u32,
     /// Requests that are computed at once; 0 for all of them. The others wait in a queue.
     pub slots: u32,
+    /// Most prompt tokens of a pass in which another request generates; absent for the batch's default. Fewer hold up the short requests less, and
+    /// the long ones more.
+    pub prompt_share: Option<u32>,
     /// Pairs of a baseline and a convoy, at least 3.
     pub repeats: u32,
     /// The limits.
@@ -80,6 +83,7 @@ impl Default for ConvoyOptions {
             short: Workload::SHORT_QA,
             short_requests: 100,
             slots: 0,
+            prompt_share: None,
             repeats: 3,
             limits: ConvoyLimits::default(),
             settings: Settings::default(),
@@ -204,7 +208,8 @@ pub fn measure(model: &Model, options: ConvoyOptions) -> Result<Job<ConvoyResult
     if options.repeats < 3 || options.long_requests == 0 || options.short_requests == 0 {
         return Err(Error::invalid_argument("a convoy takes at least 3 repeats, a long request and a short one"));
     }
-    let batch = batch_options(options.slots, options.long_requests.saturating_add(options.short_requests))?;
+    let mut batch = batch_options(options.slots, options.long_requests.saturating_add(options.short_requests))?;
+    batch.prompt_share = options.prompt_share.unwrap_or(batch.prompt_share);
     model.config()?;
     let model = model.clone();
     Ok(Job::new(STAGES, move |pace| run(model, options, batch, pace)))
@@ -311,6 +316,7 @@ impl Finding for ConvoyResult {
                 "short": self.short.name,
                 "short_requests": self.short_requests,
                 "slots": self.batch.sessions,
+                "prompt_share": self.batch.prompt_share,
                 "repeats": self.repeats.len(),
                 "limits": {
                     "p99_increase_pct": limits.p99_increase_pct,
@@ -357,12 +363,13 @@ impl Finding for ConvoyResult {
         table.row(["long: between tokens, median, ms".to_owned(), figure(fared.itl_p50_ms)]);
         table.row(["long: between tokens, most, ms".to_owned(), figure(fared.itl_max_ms)]);
         let mut text = format!(
-            "convoy: {} {} requests, then {} {}; {} at once; {} repeats\n\n{}",
+            "convoy: {} {} requests, then {} {}; {} at once; up to {} prompt tokens in a pass where others generate; {} repeats\n\n{}",
             self.long_requests,
             self.long.name,
             self.short_requests,
             self.short.name,
             self.batch.sessions,
+            self.batch.prompt_share,
             self.repeats.len(),
             table.text(),
         );

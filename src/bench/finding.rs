@@ -26,13 +26,29 @@ pub enum Kind {
     KvCache,
     /// A prompt at once and token by token.
     Prefill,
+    /// What the machine allows, and what is reached of it.
+    Roofline,
+    /// The predictions of a model beside those of a reference.
+    Quality,
+    /// Fresh processes, from their start to their first token.
+    ColdStart,
     /// Two stored results beside each other.
     Comparison,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 6] = [Self::Requests, Self::Convoy, Self::Saturation, Self::KvCache, Self::Prefill, Self::Comparison];
+    pub const ALL: [Self; 9] = [
+        Self::Requests,
+        Self::Convoy,
+        Self::Saturation,
+        Self::KvCache,
+        Self::Prefill,
+        Self::Roofline,
+        Self::Quality,
+        Self::ColdStart,
+        Self::Comparison,
+    ];
 
     /// In JSON.
     pub fn name(self) -> &'static str {
@@ -42,6 +58,9 @@ impl Kind {
             Self::Saturation => "saturation",
             Self::KvCache => "kv_cache",
             Self::Prefill => "prefill",
+            Self::Roofline => "roofline",
+            Self::Quality => "quality",
+            Self::ColdStart => "cold_start",
             Self::Comparison => "comparison",
         }
     }

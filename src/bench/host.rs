@@ -6,6 +6,8 @@ use crate::metrics::json::rfc3339;
 use crate::model::Model;
 use std::time::SystemTime;
 
+use super::system::{field, kilobytes};
+
 /// The machine and the runtime's use of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Host {
@@ -53,18 +55,6 @@ impl Host {
     }
 }
 
-/// The text behind the colon of the first line of a file of `/proc` that begins with `name`.
-fn field(path: &str, name: &str) -> Option<String> {
-    let text = std::fs::read_to_string(path).ok()?;
-    let line = text.lines().find(|line| line.starts_with(name))?;
-    Some(line.split_once(':')?.1.trim().to_owned())
-}
-
-/// Bytes of a number of kilobytes ("16282752 kB").
-fn kilobytes(text: &str) -> Option<u64> {
-    text.strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
-}
-
 /// The model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Subject {
@@ -97,7 +87,7 @@ impl Subject {
         }
     }
 
-    fn value(&self) -> Value {
+    pub(super) fn value(&self) -> Value {
         json!({
             "description": self.description,
             "fingerprint": format!("{:032x}", self.fingerprint),
@@ -127,16 +117,5 @@ impl Context {
     /// The members of a document that say this.
     pub(super) fn members(&self) -> [(&'static str, Value); 3] {
         [("time", rfc3339(self.began).into()), ("hardware", self.host.value()), ("model", self.subject.value())]
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_of_proc() {
-        assert_eq!(kilobytes("16282752 kB"), Some(16_282_752 * 1_024));
-        assert_eq!((kilobytes("16282752"), kilobytes("x kB"), field("/no/such/file", "a")), (None, None, None));
     }
 }

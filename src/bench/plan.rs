@@ -7,12 +7,15 @@ use std::path::PathBuf;
 use crate::base::{Error, Job, Result};
 use crate::model::Model;
 
+use super::cold_start::{self, ColdStartOptions, PageCache};
 use super::compare::RegressionLimits;
 use super::convoy::{self, ConvoyLimits, ConvoyOptions};
 use super::finding::{Finding, Kind};
 use super::kv_cache::{self, KvCacheOptions};
 use super::prefill::{self, PrefillOptions};
+use super::quality::{self, QualityLimits, QualityOptions};
 use super::requests::{self, RequestsOptions};
+use super::roofline::{self, RooflineOptions};
 use super::saturation::{self, SaturationLimits, SaturationOptions};
 use super::settings::Settings;
 use super::stop::StopRule;
@@ -33,9 +36,11 @@ pub struct Plan {
     pub long_requests: Option<u32>,
     /// Short requests of a convoy, or requests of a saturated run.
     pub requests: Option<u32>,
-    /// Requests that are computed at once.
+    /// Requests that are computed at once; of a roofline, the most.
     pub slots: Option<u32>,
-    /// Repeats: pairs of runs, or of measurements at each length.
+    /// Most prompt tokens of a pass of a convoy in which another request generates.
+    pub prompt_share: Option<u32>,
+    /// Repeats: pairs of runs, or of measurements at each length; samples of each point.
     pub repeats: Option<u32>,
     /// Limits of the convoy.
     pub convoy_limits: ConvoyLimits,
@@ -49,6 +54,16 @@ pub struct Plan {
     pub threshold: Option<f64>,
     /// Measured read bandwidth.
     pub read_bandwidth_gb_s: Option<f64>,
+    /// The model that a quantised one is compared with.
+    pub reference: Option<Model>,
+    /// The text that both read.
+    pub text: Option<Vec<u8>>,
+    /// Limits of their divergence.
+    pub quality_limits: QualityLimits,
+    /// The program with its arguments that is started anew to be timed.
+    pub command: Vec<String>,
+    /// In what state the model's file is before each start.
+    pub page_cache: PageCache,
     /// Limits of a comparison.
     pub regression_limits: RegressionLimits,
 }
@@ -65,6 +80,9 @@ impl Plan {
             Kind::Saturation => saturation::measure(model, self.saturation()).map(finding),
             Kind::KvCache => kv_cache::measure(model, self.kv_cache()).map(finding),
             Kind::Prefill => prefill::measure(model, self.prefill()).map(finding),
+            Kind::Roofline => roofline::measure(model, self.roofline()).map(finding),
+            Kind::Quality => quality::measure(model, self.quality()?).map(finding),
+            Kind::ColdStart => cold_start::measure(model, self.cold_start()).map(finding),
             Kind::Comparison => Err(Error::invalid_argument("a comparison is of stored results and measures no model")),
         }
     }
@@ -75,6 +93,7 @@ impl Plan {
             stop: self.stop,
             settings: self.settings.clone(),
             model_path: self.model_path.clone(),
+            cold_start: (!self.command.is_empty()).then(|| self.cold_start()),
         }
     }
 
@@ -84,6 +103,7 @@ impl Plan {
             long_requests: self.long_requests.unwrap_or(usual.long_requests),
             short_requests: self.requests.unwrap_or(usual.short_requests),
             slots: self.slots.unwrap_or(usual.slots),
+            prompt_share: self.prompt_share,
             repeats: self.repeats.unwrap_or(usual.repeats),
             limits: self.convoy_limits,
             settings: self.settings.clone(),
@@ -112,6 +132,32 @@ impl Plan {
             threshold: self.threshold.unwrap_or(usual.threshold),
             read_bandwidth_gb_s: self.read_bandwidth_gb_s,
             settings: self.settings.clone(),
+        }
+    }
+
+    fn roofline(&self) -> RooflineOptions {
+        let usual = RooflineOptions::default();
+        RooflineOptions {
+            most_sequences: self.slots.unwrap_or(usual.most_sequences),
+            repeats: self.repeats.unwrap_or(usual.repeats),
+            settings: self.settings.clone(),
+        }
+    }
+
+    fn quality(&self) -> Result<QualityOptions> {
+        let (Some(reference), Some(text)) = (self.reference.clone(), self.text.clone()) else {
+            return Err(Error::invalid_argument("quality is measured against a reference, on a text: give both"));
+        };
+        Ok(QualityOptions { reference, text, limits: self.quality_limits, settings: self.settings.clone() })
+    }
+
+    fn cold_start(&self) -> ColdStartOptions {
+        let usual = ColdStartOptions::default();
+        ColdStartOptions {
+            command: self.command.clone(),
+            model_path: self.model_path.clone(),
+            page_cache: self.page_cache,
+            repeats: self.repeats.unwrap_or(usual.repeats),
         }
     }
 

@@ -42,13 +42,14 @@ pub(super) async fn step(session: &mut Session, clock: &mut Clock) -> Result<Ste
     }
 }
 
-/// Answers `prompt` with exactly `output_tokens` tokens on an empty `session`. `note` is told after each token how the session's cache is used.
+/// Answers `prompt` with exactly `output_tokens` tokens on an empty `session`. `note` is told after each token how the session's cache is
+/// used, and whether it was the first; the time that it takes is not counted.
 pub(super) async fn answer(
     session: &mut Session,
     prompt: &[u32],
     output_tokens: u32,
     clock: &mut Clock,
-    mut note: impl FnMut(KvUse),
+    mut note: impl FnMut(KvUse, bool),
 ) -> Result<RequestTimes> {
     session.reset()?;
     session.set_max_tokens(Some(output_tokens));
@@ -67,7 +68,7 @@ pub(super) async fn answer(
             times.itl_ms.push(now - last);
         }
         times.tokens.push(id);
-        note(KvUse::of(session, now));
+        clock.aside(|| note(KvUse::of(session, now), number == 0));
         last = now;
         clock.pause().await;
     }

@@ -7,12 +7,15 @@ use crate::base::{Job, Pace, Result, Stage};
 use crate::model::Model;
 
 use super::clock::Clock;
+use super::cold_start::ColdStartOptions;
 use super::host::Context;
-use super::kv_use::{External, KvTimeline};
+use super::kv_use::{External, KvTimeline, KvUse};
 use super::load::LoadTimes;
 use super::request::answer;
 use super::result::{BenchmarkConfig, BenchmarkResult};
+use super::sensors::Sensors;
 use super::settings::Settings;
+use super::statistics::median;
 use super::stop::{Sampling, StopRule};
 use super::summary::BenchmarkSummary;
 use super::workload::Workload;
@@ -20,7 +23,8 @@ use super::workload::Workload;
 const STAGES: &[Stage] = &[
     Stage { name: c"load", share: 0.05 },
     Stage { name: c"warm-up", share: 0.2 },
-    Stage { name: c"requests", share: 0.7 },
+    Stage { name: c"requests", share: 0.65 },
+    Stage { name: c"starting", share: 0.05 },
     Stage { name: c"statistics", share: 0.05 },
 ];
 
@@ -35,11 +39,13 @@ pub struct RequestsOptions {
     pub settings: Settings,
     /// The model's file, to be loaded again and timed; none where that is not wanted.
     pub model_path: Option<PathBuf>,
+    /// Fresh processes to be started and timed after the requests; none where that is not wanted.
+    pub cold_start: Option<ColdStartOptions>,
 }
 
 impl Default for RequestsOptions {
     fn default() -> Self {
-        Self { workload: Workload::SHORT_QA, stop: StopRule::default(), settings: Settings::default(), model_path: None }
+        Self { workload: Workload::SHORT_QA, stop: StopRule::default(), settings: Settings::default(), model_path: None, cold_start: None }
     }
 }
 
@@ -51,13 +57,14 @@ pub fn measure(model: &Model, options: RequestsOptions) -> Result<Job<BenchmarkR
     options.workload.validate()?;
     options.stop.validate()?;
     options.settings.validate()?;
+    options.cold_start.iter().try_for_each(ColdStartOptions::validate)?;
     model.config()?;
     let model = model.clone();
     Ok(Job::new(STAGES, |pace| run(model, options, pace)))
 }
 
 async fn run(model: Model, options: RequestsOptions, pace: Pace) -> Result<BenchmarkResult> {
-    let RequestsOptions { workload, stop: rule, settings, model_path } = options;
+    let RequestsOptions { workload, stop: rule, settings, model_path, cold_start } = options;
     let mut clock = Clock::new(pace.clone());
     let context = Context::of(&model);
     pace.stage(0);
@@ -73,11 +80,12 @@ async fn run(model: Model, options: RequestsOptions, pace: Pace) -> Result<Bench
     let (begin, mut warmups) = (clock.now_ms(), 0);
     while warmups < rule.warmup_samples || clock.now_ms() - begin < rule.warmup_ms {
         let prompt = workload.prompt(vocab_size, seed, warmups as u64);
-        answer(&mut session, &prompt, workload.output_tokens, &mut clock, |_| ()).await?;
+        answer(&mut session, &prompt, workload.output_tokens, &mut clock, |_, _| ()).await?;
         warmups += 1;
         pace.reach(((clock.now_ms() - begin) * 1e6) as u64);
     }
 
+    let mut sensors = Sensors::begin(model_path.as_deref(), &mut clock).await;
     pace.stage(2);
     pace.expect(rule.min_samples as u64);
     let begin = clock.now_ms();
@@ -87,7 +95,15 @@ async fn run(model: Model, options: RequestsOptions, pace: Pace) -> Result<Bench
     let stop = loop {
         let number = requests.len() as u64;
         let prompt = workload.prompt(vocab_size, seed, number);
-        let times = answer(&mut session, &prompt, workload.output_tokens, &mut clock, |point| kv.note(external.add_to(point))).await?;
+        sensors.before_request(&mut clock).await;
+        let note = |point: KvUse, first: bool| {
+            if first {
+                sensors.first_token(point.at_ms);
+            }
+            kv.note(external.add_to(point));
+        };
+        let times = answer(&mut session, &prompt, workload.output_tokens, &mut clock, note).await?;
+        sensors.after_request(clock.now_ms());
         // What is judged is the speed of generation, or of the prompt where one token is generated alone.
         let sample = times.generation_tok_s().unwrap_or(times.prefill_tok_s());
         requests.push(times);
@@ -97,9 +113,19 @@ async fn run(model: Model, options: RequestsOptions, pace: Pace) -> Result<Bench
         }
     };
 
+    let sensors = sensors.end(&model, clock.now_ms());
     pace.stage(3);
+    let cold_start_ms = match &cold_start {
+        Some(cold_start) => {
+            let starts = cold_start.start_all(&mut clock).await?;
+            median(&starts.iter().map(|begun| begun.first_token_ms).collect::<Vec<_>>())
+        }
+        None => None,
+    };
+    pace.stage(4);
     let config = BenchmarkConfig { workload, rule, settings, warmup_samples: warmups };
-    let mut result = BenchmarkResult::new(context, config, requests, kv, stop);
+    let mut result = BenchmarkResult::new(context, config, requests, kv, sensors, stop);
+    result.cold_start_ms = cold_start_ms;
     result.load = load;
     result.summary = BenchmarkSummary::of(&result, &mut clock).await;
     Ok(result)

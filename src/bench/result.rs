@@ -8,6 +8,7 @@ use super::host::Context;
 use super::kv_use::KvTimeline;
 use super::load::LoadTimes;
 use super::request::RequestTimes;
+use super::sensors::{EnergyUse, SensorsResult};
 use super::settings::Settings;
 use super::stop::{Stop, StopRule};
 use super::summary::BenchmarkSummary;
@@ -34,7 +35,7 @@ pub struct BenchmarkResult {
     pub context: Context,
     /// Settings.
     pub config: BenchmarkConfig,
-    /// From the start of a fresh process to its first token. Not measured yet: always absent.
+    /// From the start of a fresh process to its first token, median; absent unless that was asked for.
     pub cold_start_ms: Option<f64>,
     /// The load of the model's file; absent unless that was asked for.
     pub load: Option<LoadTimes>,
@@ -46,10 +47,8 @@ pub struct BenchmarkResult {
     pub prefill_tok_s: Vec<f64>,
     /// Tokens per second after the first one of each request; empty where requests have one token.
     pub generation_tok_s: Vec<f64>,
-    /// Most memory that the process has held. Not measured yet: always absent.
-    pub peak_memory_mb: Option<f64>,
-    /// Energy of the counted requests. Not measured yet: always absent.
-    pub energy_joules: Option<f64>,
+    /// What the machine said of itself meanwhile.
+    pub sensors: SensorsResult,
     /// The use of the key/value cache.
     pub kv: KvTimeline,
     /// Tokens that the counted requests generated.
@@ -63,7 +62,14 @@ pub struct BenchmarkResult {
 }
 
 impl BenchmarkResult {
-    pub(super) fn new(context: Context, config: BenchmarkConfig, requests: Vec<RequestTimes>, kv: KvTimeline, stop: Stop) -> Self {
+    pub(super) fn new(
+        context: Context,
+        config: BenchmarkConfig,
+        requests: Vec<RequestTimes>,
+        kv: KvTimeline,
+        sensors: SensorsResult,
+        stop: Stop,
+    ) -> Self {
         Self {
             context,
             config,
@@ -72,15 +78,24 @@ impl BenchmarkResult {
             ttft_ms: requests.iter().map(|request| request.ttft_ms).collect(),
             prefill_tok_s: requests.iter().map(RequestTimes::prefill_tok_s).collect(),
             generation_tok_s: requests.iter().filter_map(RequestTimes::generation_tok_s).collect(),
-            peak_memory_mb: None,
-            energy_joules: None,
             kv,
+            sensors,
             tokens_generated: requests.iter().map(|request| request.tokens.len() as u64).sum(),
             stop,
             output_fingerprint: fingerprint(requests.first()),
             summary: BenchmarkSummary::default(),
             itl_ms: requests.into_iter().map(|request| request.itl_ms).collect(),
         }
+    }
+
+    /// Most memory that the process has held; absent where the system does not tell.
+    pub fn peak_memory_mb(&self) -> Option<f64> {
+        self.sensors.memory.value().map(|memory| memory.peak_mb)
+    }
+
+    /// Energy of the counted requests; absent likewise.
+    pub fn energy_joules(&self) -> Option<f64> {
+        self.sensors.energy.value().map(EnergyUse::gross_joules)
     }
 
     /// Requests that were counted.
@@ -121,8 +136,9 @@ impl Finding for BenchmarkResult {
             "cold_start_ms": self.cold_start_ms,
             "model_load_ms": self.load.as_ref().map(|load| load.load_ms),
             "load": self.load.as_ref().map(LoadTimes::value),
-            "peak_memory_mb": self.peak_memory_mb,
-            "energy_joules": self.energy_joules,
+            "peak_memory_mb": self.peak_memory_mb(),
+            "energy_joules": self.energy_joules(),
+            "sensors": self.sensors.value(),
             "kv_cache": self.kv.value(),
             "kv_cache_waste_pct": self.kv.mean_waste_pct(),
             "tokens_generated": self.tokens_generated,
@@ -159,6 +175,12 @@ impl Finding for BenchmarkResult {
         if let Some(load) = &self.load {
             rest.row(["session made, ms".to_owned(), figure(load.session_ms)]);
             rest.row(["first forward pass, ms".to_owned(), figure(load.first_pass_ms)]);
+        }
+        if self.cold_start_ms.is_some() {
+            rest.row(["first token of a fresh process, ms".to_owned(), figure(self.cold_start_ms)]);
+        }
+        for (name, value) in self.sensors.rows() {
+            rest.row([name, figure(value)]);
         }
         text += &rest.text();
         text

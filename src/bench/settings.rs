@@ -54,17 +54,27 @@ impl Settings {
         if self.context != 0 && self.context < positions {
             return Err(Error::invalid_argument(format!("a context of {} positions: this measurement needs {positions}", self.context)));
         }
-        let options = SessionOptions {
+        Session::new(model, &SessionOptions { reserve, ..self.options(positions, columns) })
+    }
+
+    /// A session that computes up to `columns` tokens a pass, generates none, and keeps the logits of all of the pass.
+    ///
+    /// # Errors
+    /// As [`Session::new`].
+    pub(super) fn scoring_session(&self, model: &Model, positions: u32, columns: u32) -> Result<Session> {
+        Session::new(model, &SessionOptions { all_logits: true, max_tokens: Some(0), ..self.options(positions, columns) })
+    }
+
+    fn options(&self, positions: u32, columns: u32) -> SessionOptions {
+        SessionOptions {
             context: self.context.max(positions),
             batch: columns,
             kv_type: self.kv_type,
-            reserve,
             prefix_reuse: false,
             sampler: self.sampler.clone(),
             ignore_eog: true,
             ..SessionOptions::default()
-        };
-        Session::new(model, &options)
+        }
     }
 
     /// For JSON.

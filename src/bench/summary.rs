@@ -7,6 +7,9 @@ use super::result::BenchmarkResult;
 use super::statistics::{Bootstrap, InterToken, Interval, Outliers, P50, P95, P99, P999, Percentile, Sorted, Statistic, mean, sample_std};
 use super::table::{Table, figure};
 
+/// The share of the median gap up to which jitter is said to be low.
+const LOW_JITTER: f64 = 0.1;
+
 /// The figures of one series, a value per request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SeriesSummary {
@@ -71,7 +74,7 @@ impl SeriesSummary {
         })
     }
 
-    fn row(&self, table: &mut Table, name: &str) {
+    pub(super) fn row(&self, table: &mut Table, name: &str) {
         let cells = [self.p50.value, self.min, self.max, self.p95.value, self.p99.value, self.mean].map(figure);
         table.row([name.to_owned(), self.n.to_string()].into_iter().chain(cells).chain([range(self.median_ci.as_ref())]));
     }
@@ -111,7 +114,7 @@ pub struct BenchmarkSummary {
     pub itl: Option<InterToken>,
     /// 95 % interval of their median, by resampling requests.
     pub itl_median_ci: Option<Interval>,
-    /// Energy of a generated token. Not measured yet: always absent.
+    /// Energy of a generated token, its share of the prompt's included; absent where energy can't be read.
     pub token_joules: Option<f64>,
     /// Mean share of the reserved cache that held nothing, percent.
     pub memory_waste_pct: Option<f64>,
@@ -130,7 +133,10 @@ impl BenchmarkSummary {
             generation_tok_s: SeriesSummary::of(&result.generation_tok_s, seed, clock).await,
             itl: InterToken::of(&result.itl_ms),
             itl_median_ci: clock.interval(Bootstrap::new(&result.itl_ms, Statistic::MEDIAN, seed)).await,
-            token_joules: None,
+            token_joules: result
+                .energy_joules()
+                .filter(|_| result.tokens_generated > 0)
+                .map(|joules| joules / result.tokens_generated as f64),
             memory_waste_pct: result.kv.mean_waste_pct(),
             iterations: result.iterations(),
             cv_final: result.stop.cv,
@@ -151,6 +157,7 @@ impl BenchmarkSummary {
                 "max": itl.max_ms,
                 "mad": itl.mad_ms,
                 "jitter": itl.jitter_ms,
+                "low_jitter": itl.is_low_jitter(LOW_JITTER),
                 "stalls": itl.stalls,
                 "median_ci_95": self.itl_median_ci.as_ref().map(interval_value),
             })

@@ -200,7 +200,7 @@ pub unsafe extern "C" fn loquat_batch_new(
         call(error, || {
             handle::make(batch, "batch", || {
                 let model = handle::shared(model)?;
-                let options = if options.is_null() { BatchOptions::default() } else { *handle::shared(options)? };
+                let options = handle::copy_or_default(options)?;
                 let batch = Batch::new(&model, options)?;
                 Ok((Members { batch, members: vec![], waiting: VecDeque::new(), texts: vec![] }, ()))
             })

@@ -45,6 +45,14 @@ pub const LOQUAT_BENCH_SATURATION: u32 = 3;
 pub const LOQUAT_BENCH_KV_CACHE: u32 = 4;
 /// Kind of a benchmark: a prompt at once against the same prompt token by token.
 pub const LOQUAT_BENCH_PREFILL: u32 = 5;
+/// Kind of a benchmark: how fast this machine reads memory and computes, measured by the library's own loops, and how much of that the model reaches in
+/// passes over one and over many tokens; and what it is worth that gate and up projections are one operation.
+pub const LOQUAT_BENCH_ROOFLINE: u32 = 6;
+/// Kind of a benchmark: what quantisation costs. The model's predictions on a text beside those of a reference (loquat_bench_options_set_reference,
+/// loquat_bench_options_set_text): perplexity, divergence, agreement.
+pub const LOQUAT_BENCH_QUALITY: u32 = 7;
+/// Kind of a benchmark: fresh processes of a program (loquat_bench_options_set_command), from their start to their first token.
+pub const LOQUAT_BENCH_COLD_START: u32 = 8;
 /// Kind of a result: two stored results beside each other (loquat_bench_compare).
 pub const LOQUAT_BENCH_COMPARISON: u32 = 100;
 
@@ -56,6 +64,9 @@ fn number_of(kind: Kind) -> u32 {
         Kind::Saturation => LOQUAT_BENCH_SATURATION,
         Kind::KvCache => LOQUAT_BENCH_KV_CACHE,
         Kind::Prefill => LOQUAT_BENCH_PREFILL,
+        Kind::Roofline => LOQUAT_BENCH_ROOFLINE,
+        Kind::Quality => LOQUAT_BENCH_QUALITY,
+        Kind::ColdStart => LOQUAT_BENCH_COLD_START,
         Kind::Comparison => LOQUAT_BENCH_COMPARISON,
     }
 }
@@ -94,15 +105,6 @@ pub(super) fn figures_of<'a, F: Finding>(found: &'a dyn Finding, what: &str) -> 
     any.downcast_ref().ok_or_else(|| Failure::argument(format!("a result of kind {} has no {what}", found.kind().name())))
 }
 
-/// The options behind a pointer that may be NULL.
-///
-/// # Safety
-/// The pointer is NULL or valid.
-unsafe fn plan_of(options: *const loquat_bench_options) -> Result<Plan, Failure> {
-    // SAFETY: as promised by the caller.
-    Ok(if options.is_null() { Plan::default() } else { unsafe { handle::shared(options) }?.clone() })
-}
-
 /// A started measurement whose threads leave nothing behind with the thread that calls.
 fn begun(plan: Plan, kind: Kind, model: Model) -> Result<Work, Failure> {
     let start = move || Ok(Work::Bench(plan.start(kind, &model)?));
@@ -117,7 +119,8 @@ fn begun(plan: Plan, kind: Kind, model: Model) -> Result<Work, Failure> {
 /// is the polls' work, on the calling thread and the runtime's. The result is taken with loquat_job_take_bench. The job keeps the model.
 ///
 /// Stages: "load" (only with a path), "warm-up", then "requests", "convoy" or "saturation", then "statistics"; of the cache "decoding" and "map"; of
-/// prefill "prefill". A benchmark of saturation starts threads here, which the library joins when the job is freed or has ended.
+/// prefill "prefill"; of a roofline "roofs", "decode", "prefill", "fusion"; of quality "text", "windows", "greedy", "statistics"; of cold starts, and after requests
+/// with a program to start, "starting". A benchmark of saturation starts threads here, which the library joins when the job is freed or has ended.
 ///
 /// LOQUAT_INVALID_ARGUMENT for options out of range or with which tokens would be left to chance, LOQUAT_IO where the system gives no thread. A poll
 /// fails as sessions and batches do.
@@ -136,7 +139,7 @@ pub unsafe extern "C" fn loquat_bench_start(
             handle::make(job, "job", || {
                 let known = Kind::ALL.into_iter().find(|&known| number_of(known) == kind);
                 let kind = known.ok_or_else(|| Failure::argument(format!("kind is {kind}, must be a LOQUAT_BENCH_ number")))?;
-                let plan = plan_of(options)?;
+                let plan = handle::copy_or_default(options)?;
                 Ok(started(begun(plan, kind, handle::shared(model)?.clone())?))
             })
         })
@@ -189,7 +192,7 @@ pub unsafe extern "C" fn loquat_bench_compare(
             handle::make(bench, "bench", || {
                 let baseline = buffer::text(baseline, baseline_length, "baseline")?;
                 let current = buffer::text(current, current_length, "current")?;
-                let plan = plan_of(options)?;
+                let plan = handle::copy_or_default(options)?;
                 let found = Comparison::of(baseline, current, plan.regression_limits, plan.settings.seed())?;
                 Ok((Box::new(found) as Box<dyn Finding>, ()))
             })
@@ -262,6 +265,33 @@ pub unsafe extern "C" fn loquat_bench_text(
         call(error, || {
             let out = Buffer::new(buffer.cast::<u8>(), capacity, length, "buffer")?;
             out.fill(bench::text(&**handle::shared(bench)?).as_bytes())
+        })
+    }
+}
+
+/// Fills `buffer` with a page about `count` results, in their order: one HTML file with tables and plots that loads nothing. For the eye, as above.
+///
+/// LOQUAT_BUFFER_TOO_SMALL.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn loquat_bench_report(
+    benches: *const *const loquat_bench,
+    count: usize,
+    buffer: *mut c_char,
+    capacity: usize,
+    length: *mut usize,
+    error: *mut *mut loquat_error,
+) -> loquat_status {
+    // SAFETY: as above.
+    unsafe {
+        call(error, || {
+            let out = Buffer::new(buffer.cast::<u8>(), capacity, length, "buffer")?;
+            let mut held = vec![];
+            for &bench in buffer::slice(benches, count, "benches")? {
+                held.push(handle::shared(bench)?);
+            }
+            let findings: Vec<&dyn Finding> = held.iter().map(|bench| &***bench).collect();
+            out.fill(bench::report::html(&findings).as_bytes())
         })
     }
 }

@@ -5,7 +5,9 @@
 use std::ffi::c_char;
 
 use crate::bench::statistics::Interval;
-use crate::bench::{BenchmarkResult, ConvoyResult, Finding, KvCacheResult, PairRatio, PrefillResult, SaturationResult, SeriesSummary};
+use crate::bench::{
+    BenchmarkResult, ConvoyResult, Finding, KvCacheResult, PairRatio, PrefillResult, SaturationResult, SeriesSummary, Validity,
+};
 
 use super::bench::{figures_of, loquat_bench};
 use super::buffer::{Buffer, Versioned, VersionedOut};
@@ -56,6 +58,24 @@ pub struct loquat_bench_summary {
     pub itl_mad_ms: f64,
     /// Gaps of more than three times their median; UINT64_MAX without gaps.
     pub itl_stalls: u64,
+    /// From the start of a fresh process to its first token, median; NaN unless a command was given.
+    pub cold_start_ms: f64,
+    /// Most memory that the process has held, 10^6 bytes. Linux.
+    pub peak_memory_mb: f64,
+    /// Energy of the counted requests by the processor's counters, where the system shows them.
+    pub energy_joules: f64,
+    /// The same less what the idle machine uses in that time.
+    pub energy_net_joules: f64,
+    /// Energy of a generated token, its share of the prompt's included.
+    pub token_joules: f64,
+    /// Share of the model's file that was in memory before the requests, 0 to 1; NaN unless a path was given. Linux.
+    pub file_in_memory_share: f64,
+    /// The highest temperature meanwhile, degrees Celsius, where the system shows any.
+    pub temperature_max_c: f64,
+    /// 1 where temperatures stayed below 80 degrees and within 2, 0 where not, UINT32_MAX where there are none.
+    pub temperatures_valid: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 // SAFETY: repr(C), struct_size first.
@@ -187,7 +207,7 @@ unsafe impl Versioned for loquat_bench_ratio {
     const FIRST_SIZE: usize = 40;
 }
 
-fn ends(interval: Option<&Interval>) -> (f64, f64) {
+pub(super) fn ends(interval: Option<&Interval>) -> (f64, f64) {
     (number(interval.map(|interval| interval.low)), number(interval.map(|interval| interval.high)))
 }
 
@@ -215,6 +235,19 @@ fn summary(result: &BenchmarkResult) -> loquat_bench_summary {
         itl_jitter_ms: number(itl.and_then(|itl| itl.jitter_ms)),
         itl_mad_ms: number(itl.map(|itl| itl.mad_ms)),
         itl_stalls: itl.map_or(u64::MAX, |itl| itl.stalls as u64),
+        cold_start_ms: number(result.cold_start_ms),
+        peak_memory_mb: number(result.peak_memory_mb()),
+        energy_joules: number(result.energy_joules()),
+        energy_net_joules: number(result.sensors.energy.value().and_then(|energy| energy.net_joules())),
+        token_joules: number(result.summary.token_joules),
+        file_in_memory_share: number(result.sensors.page_cache.value().copied()),
+        temperature_max_c: number(result.sensors.thermal.value().and_then(|thermal| thermal.max_c())),
+        temperatures_valid: match result.sensors.thermal.value().map(|thermal| thermal.validity()) {
+            Some(Validity::Valid) => 1,
+            Some(Validity::Invalid) => 0,
+            Some(Validity::Unmeasured) | None => u32::MAX,
+        },
+        reserved: 0,
     }
 }
 
@@ -332,7 +365,7 @@ fn ratio(found: &dyn Finding, index: usize) -> Result<Option<loquat_bench_ratio>
 }
 
 /// Writes what was found, if it was.
-fn written<T: Versioned>(out: VersionedOut<T>, found: Option<T>) -> loquat_status {
+pub(super) fn written<T: Versioned>(out: VersionedOut<T>, found: Option<T>) -> loquat_status {
     match found {
         Some(found) => {
             out.set(found);

@@ -1,6 +1,6 @@
 //! Options of benchmarks by name.
 
-use crate::bench::{Plan, StopRule, Workload};
+use crate::bench::{PageCache, Plan, StopRule, Workload};
 use crate::session::KvType;
 
 use super::call::Failure;
@@ -59,6 +59,7 @@ pub(super) fn set_by_name(plan: &mut Plan, key: &str, value: &str) -> Result<(),
         "requests" => plan.requests = Some(settings::number(key, value)?),
         "long_requests" => plan.long_requests = Some(settings::number(key, value)?),
         "slots" => plan.slots = Some(settings::number(key, value)?),
+        "prompt_share" => plan.prompt_share = Some(settings::number(key, value)?),
         "repeats" => plan.repeats = Some(settings::number(key, value)?),
         "p99_increase_pct" => convoy_limits.p99_increase_pct = settings::number(key, value)?,
         "head_of_line_blocking_ms" => convoy_limits.head_of_line_blocking_ms = settings::number(key, value)?,
@@ -69,6 +70,9 @@ pub(super) fn set_by_name(plan: &mut Plan, key: &str, value: &str) -> Result<(),
         "starvation_factor" => saturation_limits.starvation_factor = settings::number(key, value)?,
         "max_length" => plan.max_length = settings::number(key, value)?,
         "threshold" => plan.threshold = Some(settings::number(key, value)?),
+        "mean_kl" => plan.quality_limits.mean_kl = positive(key, settings::number(key, value)?)?,
+        "p99_kl" => plan.quality_limits.p99_kl = positive(key, settings::number(key, value)?)?,
+        "page_cache" => plan.page_cache = settings::choice(key, value, &PageCache::ALL)?,
         "read_bandwidth_gb_s" => plan.read_bandwidth_gb_s = positive(key, settings::number(key, value)?)?,
         "warn_pct" => regression_limits.warn_pct = settings::number(key, value)?,
         "fail_pct" => regression_limits.fail_pct = settings::number(key, value)?,

@@ -296,7 +296,7 @@ pub unsafe extern "C" fn loquat_bench_options_set_long_requests(
 }
 
 /// Requests of a convoy or a saturated run that are computed at once, while the others wait: 0 for all of them (the default of a convoy; of
-/// saturation 16).
+/// saturation 16). Of a roofline the most conversations that decode at once, from 1 to 512, default 64.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn loquat_bench_options_set_slots(
@@ -308,7 +308,21 @@ pub unsafe extern "C" fn loquat_bench_options_set_slots(
     unsafe { settings::set(options, error, |plan| plan.slots = Some(slots)) }
 }
 
-/// Pairs of runs (convoy, saturation: at least 3, the default), or of measurements at each length (cache, prefill: at least 10, the default).
+/// The most prompt tokens of a pass of a convoy in which another request generates; the default is that of batches, 64. Fewer hold up the short requests
+/// less, and the long ones more. (loquat_batch_options_set_prompt_share)
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn loquat_bench_options_set_prompt_share(
+    options: *mut loquat_bench_options,
+    tokens: u32,
+    error: *mut *mut loquat_error,
+) -> loquat_status {
+    // SAFETY: as above.
+    unsafe { settings::set(options, error, |plan| plan.prompt_share = Some(tokens)) }
+}
+
+/// Pairs of runs (convoy, saturation: at least 3, the default), or of measurements at each length (cache, prefill: at least 10, the default). Of a
+/// roofline samples of each point, default 5.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn loquat_bench_options_set_repeats(
@@ -429,9 +443,9 @@ pub unsafe extern "C" fn loquat_bench_options_set_regression_limits(
 ///
 /// "workload", "prompt_tokens" and "output_tokens" (of a workload of other sizes), "stop_rule", "min_samples", "max_samples", "precision",
 /// "cv_threshold", "window", "consecutive", "warmup_requests", "warmup_ms", "time_budget_ms", "model_path", "seed", "temperature", "top_k",
-/// "kv_type" ("f16", "bf16", "f32", "q8_0"), "context", "batch", "requests", "long_requests", "slots", "repeats", "p99_increase_pct" (convoy),
+/// "kv_type" ("f16", "bf16", "f32", "q8_0"), "context", "batch", "requests", "long_requests", "slots", "prompt_share", "repeats", "p99_increase_pct" (convoy),
 /// "head_of_line_blocking_ms", "kv_fragmentation_pct", "load_pct", "throughput_loss_pct", "saturated_p99_increase_pct", "starvation_factor",
-/// "max_length", "threshold", "read_bandwidth_gb_s", "warn_pct", "fail_pct". LOQUAT_UNKNOWN_OPTION for another key.
+/// "max_length", "threshold", "read_bandwidth_gb_s", "mean_kl", "p99_kl", "page_cache" ("warm", "evicted"), "warn_pct", "fail_pct". LOQUAT_UNKNOWN_OPTION for another key.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn loquat_bench_options_set(

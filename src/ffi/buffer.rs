@@ -15,6 +15,8 @@ impl Plain for u32 {}
 impl Plain for u64 {}
 impl Plain for f32 {}
 impl Plain for f64 {}
+// An address, which is not followed as long as it is only an element.
+impl<T> Plain for *const T {}
 
 /// The caller's array of `len` elements; `name` is for messages.
 ///

@@ -15,7 +15,7 @@ use super::call::{Failure, call};
 use super::error::loquat_error;
 use super::handle;
 use super::job::{Work, loquat_job, makes_no, started};
-use super::model::{lent, loquat_model_options, options_of};
+use super::model::{lent, loquat_model_options};
 use super::runtime::loquat_runtime;
 use super::session_options::loquat_session_options;
 use super::status::{LOQUAT_OK, loquat_status};
@@ -49,15 +49,6 @@ pub struct loquat_estimate {
 // SAFETY: repr(C), struct_size first.
 unsafe impl Versioned for loquat_estimate {
     const FIRST_SIZE: usize = 72;
-}
-
-/// The session options behind a pointer that may be NULL.
-///
-/// # Safety
-/// The pointer is NULL or valid.
-unsafe fn session_options_of(options: *const loquat_session_options) -> Result<SessionOptions, Failure> {
-    // SAFETY: as promised by the caller.
-    Ok(if options.is_null() { SessionOptions::default() } else { unsafe { handle::shared(options) }?.clone() })
 }
 
 /// The figures for C, by what the limit of `runtime` leaves now.
@@ -118,8 +109,8 @@ pub unsafe extern "C" fn loquat_model_estimate(
         call(error, || {
             let out = VersionedOut::new(estimate, "estimate")?;
             let path = buffer::text(path, path_length, "path")?;
-            let options = options_of(options)?;
-            let (session_options, runtime) = (session_options_of(session_options)?, handle::shared(runtime)?);
+            let options = handle::copy_or_default(options)?;
+            let (session_options, runtime) = (handle::copy_or_default(session_options)?, handle::shared(runtime)?);
             out.set(figures(&ModelEstimate::of_file(Path::new(path), options)?, &session_options, &runtime)?);
             Ok(LOQUAT_OK)
         })
@@ -144,8 +135,8 @@ pub unsafe extern "C" fn loquat_model_estimate_start(
         call(error, || {
             handle::make(job, "job", || {
                 let path = buffer::text(path, path_length, "path")?;
-                let job = ModelEstimate::of_file_job(Path::new(path), options_of(options)?);
-                let (options, runtime) = (session_options_of(session_options)?, handle::shared(runtime)?.clone());
+                let job = ModelEstimate::of_file_job(Path::new(path), handle::copy_or_default(options)?);
+                let (options, runtime) = (handle::copy_or_default(session_options)?, handle::shared(runtime)?.clone());
                 Ok(started(Work::Estimate(Box::new(EstimateJob { job, options, runtime }))))
             })
         })
@@ -193,8 +184,8 @@ pub unsafe extern "C" fn loquat_model_estimate_buffer(
         call(error, || {
             let out = VersionedOut::new(estimate, "estimate")?;
             let bytes = lent(data, length, None, std::ptr::null_mut())?;
-            let options = options_of(options)?;
-            let (session_options, runtime) = (session_options_of(session_options)?, handle::shared(runtime)?);
+            let options = handle::copy_or_default(options)?;
+            let (session_options, runtime) = (handle::copy_or_default(session_options)?, handle::shared(runtime)?);
             out.set(figures(&ModelEstimate::of_bytes(bytes, "lent buffer", options)?, &session_options, &runtime)?);
             Ok(LOQUAT_OK)
         })

@@ -93,6 +93,21 @@ unsafe fn object<'a, H: Opaque>(pointer: *const H) -> Result<&'a Object<H>, Fail
 /// Shared use of an object while this lives.
 pub(super) struct Shared<'a, H: Opaque>(&'a Object<H>);
 
+/// A copy of the options behind a pointer, or the defaults for NULL.
+///
+/// # Errors
+/// As [`shared`].
+///
+/// # Safety
+/// As [`object`].
+pub(super) unsafe fn copy_or_default<H: Opaque>(options: *const H) -> Result<H::Value, Failure>
+where
+    H::Value: Clone + Default + Sync,
+{
+    // SAFETY: as promised by the caller.
+    Ok(if options.is_null() { H::Value::default() } else { unsafe { shared(options) }?.clone() })
+}
+
 /// Begins shared use.
 ///
 /// # Errors

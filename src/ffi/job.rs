@@ -16,7 +16,7 @@ use super::call::{Failure, Outcome, call};
 use super::error::loquat_error;
 use super::estimate::EstimateJob;
 use super::handle::{self, Opaque};
-use super::model::{lent, loquat_model, loquat_model_options, loquat_release_fn, options_of};
+use super::model::{lent, loquat_model, loquat_model_options, loquat_release_fn};
 use super::runtime::loquat_runtime;
 use super::status::{LOQUAT_CANCELLED, LOQUAT_DONE, LOQUAT_OK, LOQUAT_PENDING, loquat_status};
 
@@ -139,7 +139,7 @@ pub unsafe extern "C" fn loquat_model_load_start(
             handle::make(job, "job", || {
                 let runtime = handle::shared(runtime)?;
                 let path = buffer::text(path, path_length, "path")?;
-                Ok(started(Work::Model(Model::load_job(&runtime, Path::new(path), options_of(options)?))))
+                Ok(started(Work::Model(Model::load_job(&runtime, Path::new(path), handle::copy_or_default(options)?))))
             })
         })
     }
@@ -168,7 +168,7 @@ pub unsafe extern "C" fn loquat_model_load_buffer_start(
             handle::make(job, "job", || {
                 let lent = lent(data, length, release, user_data)?;
                 let runtime = handle::shared(runtime)?;
-                Ok(started(Work::Model(Model::from_bytes_job(&runtime, lent, "lent buffer", options_of(options)?))))
+                Ok(started(Work::Model(Model::from_bytes_job(&runtime, lent, "lent buffer", handle::copy_or_default(options)?))))
             })
         })
     }

@@ -203,7 +203,7 @@ pub unsafe extern "C" fn loquat_model_load(
             handle::make(model, "model", || {
                 let runtime = handle::shared(runtime)?;
                 let path = buffer::text(path, path_length, "path")?;
-                Ok((Model::load(&runtime, Path::new(path), options_of(options)?)?, ()))
+                Ok((Model::load(&runtime, Path::new(path), handle::copy_or_default(options)?)?, ()))
             })
         })
     }
@@ -234,22 +234,10 @@ pub unsafe extern "C" fn loquat_model_load_buffer(
             handle::make(model, "model", || {
                 let lent = lent(data, length, release, user_data)?;
                 let runtime = handle::shared(runtime)?;
-                Ok((Model::from_bytes(&runtime, lent, "lent buffer", options_of(options)?)?, ()))
+                Ok((Model::from_bytes(&runtime, lent, "lent buffer", handle::copy_or_default(options)?)?, ()))
             })
         })
     }
-}
-
-/// The options behind a pointer that may be NULL.
-///
-/// # Safety
-/// `options` is NULL or valid.
-pub(super) unsafe fn options_of(options: *const loquat_model_options) -> Result<LoadOptions, Failure> {
-    if options.is_null() {
-        return Ok(LoadOptions::default());
-    }
-    // SAFETY: valid, as promised by the caller.
-    Ok(*unsafe { handle::shared(options) }?)
 }
 
 /// Memory that the host lends, as shared bytes.

@@ -201,7 +201,8 @@ fn log_sink(
 /// Sets an option by name, for configuration files and for what has no function of its own.
 ///
 /// "threads" (a number, or "all"), "memory_limit" (bytes), "isa" (instruction set: "portable", "avx2", "avx512",
-/// "avx512vnni", "amx", "neon", "dotprod", "i8mm"; one that the machine lacks is an error when the runtime is made).
+/// "avx512vnni", "amx", "neon", "dotprod", "i8mm"; one that the machine lacks is an error when the runtime is made), "metrics" (switch, on as a rule:
+/// whether sessions record what their steps cost; off, their counts stay 0 and loquat_runtime_metrics_json says "recording": false).
 /// LOQUAT_UNKNOWN_OPTION for another key.
 #[unsafe(no_mangle)]
 #[must_use]
@@ -219,6 +220,7 @@ pub unsafe extern "C" fn loquat_runtime_options_set(
             match key {
                 "threads" if value == "all" => options.threads = Threads::All,
                 "threads" => options.threads = threads_of(settings::number(key, value)?),
+                "metrics" => options.metrics = settings::switch(key, value)?,
                 "memory_limit" => options.memory_limit = Some(settings::number(key, value)?),
                 "isa" => options.isa = Some(settings::choice(key, value, &Isa::ALL.map(|isa| (isa.name(), isa)))?),
                 _ => return Err(settings::unknown("runtime", key)),
@@ -242,7 +244,7 @@ pub unsafe extern "C" fn loquat_runtime_new(
     unsafe {
         call(error, || {
             handle::make(runtime, "runtime", || {
-                let options = if options.is_null() { RuntimeOptions::default() } else { handle::shared(options)?.clone() };
+                let options = handle::copy_or_default(options)?;
                 Ok((started(options)?, ()))
             })
         })

@@ -6,7 +6,7 @@ use std::ffi::c_char;
 use std::path::Path;
 
 use crate::metrics::SessionMetrics;
-use crate::session::{CancelHandle, DoneReason, Session, SessionOptions, Step};
+use crate::session::{CancelHandle, DoneReason, Session, Step};
 
 use super::buffer::{self, Buffer, Out, Versioned, VersionedOut};
 use super::call::{Failure, call};
@@ -88,7 +88,7 @@ pub unsafe extern "C" fn loquat_session_new(
         call(error, || {
             handle::make(session, "session", || {
                 let model = handle::shared(model)?;
-                let options = if options.is_null() { SessionOptions::default() } else { handle::shared(options)?.clone() };
+                let options = handle::copy_or_default(options)?;
                 let session = Session::new(&model, &options)?;
                 let anytime = Anytime { cancel: session.cancel_handle(), metrics: session.metrics() };
                 Ok((session, anytime))

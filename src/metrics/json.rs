@@ -77,6 +77,7 @@ fn runtime_value(r: &RuntimeSnapshot) -> Value {
     json!({
         "threads": r.facts.threads,
         "isa": Some(r.facts.isa).filter(|isa| !isa.is_empty()),
+        "recording": r.recording,
         "elapsed_ns": r.elapsed_ns,
         "sessions_alive": r.sessions_alive,
         "sessions_created": r.sessions_created,

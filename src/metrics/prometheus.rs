@@ -24,6 +24,7 @@ pub fn runtime(snapshot: &RuntimeSnapshot, labels: &[Label]) -> String {
     let mut page = Page::new("loquat_", labels);
     page.gauge("threads", "Threads that compute, the caller's included.", &[], f64::from(snapshot.facts.threads));
     page.gauge("uptime_seconds", "Time since the runtime was created.", &[], seconds(snapshot.elapsed_ns));
+    page.gauge("metrics_recording", "1 where sessions record what their steps cost, else 0.", &[], f64::from(u8::from(snapshot.recording)));
     page.gauge("sessions", "Sessions that live now.", &[], snapshot.sessions_alive as f64);
     page.counter("sessions_created_total", "Sessions created.", snapshot.sessions_created as f64);
     page.gauge("models", "Models loaded now.", &[], snapshot.models_alive as f64);

@@ -13,6 +13,7 @@ use crate::base::{MemoryBudget, MemoryCategory};
 
 /// What a runtime counts. Shared by its models and sessions; every method may be called from any thread.
 pub struct RuntimeMetrics {
+    recording: bool,
     started: Instant,
     sessions: Mutex<Sessions>,
     dispatch: DispatchMetrics,
@@ -39,7 +40,13 @@ impl Drop for ModelCount {
 impl RuntimeMetrics {
     /// Nothing counted; the clock of `elapsed` starts.
     pub fn new() -> Arc<Self> {
+        Self::recording(true)
+    }
+
+    /// The same, whose sessions record what their steps cost, or do not; what is alive is counted all the same.
+    pub fn recording(recording: bool) -> Arc<Self> {
         Arc::new(Self {
+            recording,
             started: Instant::now(),
             sessions: Mutex::default(),
             dispatch: DispatchMetrics::new(),
@@ -65,6 +72,11 @@ impl RuntimeMetrics {
         self.models.fetch_add(1, Ordering::Relaxed);
         self.models_loaded.fetch_add(1, Ordering::Relaxed);
         ModelCount(Arc::clone(self))
+    }
+
+    /// Whether sessions record what their steps cost.
+    pub fn is_recording(&self) -> bool {
+        self.recording
     }
 
     /// The dispatches of this runtime.
@@ -97,6 +109,7 @@ impl RuntimeMetrics {
         let (sessions_alive, sessions_created) = (sessions.living.len() as u64, sessions.created);
         drop(sessions);
         RuntimeSnapshot {
+            recording: self.recording,
             facts,
             elapsed_ns: u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX),
             sessions_alive,
@@ -157,6 +170,8 @@ impl MemorySnapshot {
 /// The figures of a runtime at one moment.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct RuntimeSnapshot {
+    /// Whether sessions record what their steps cost; where not, the counts of steps stay 0.
+    pub recording: bool,
     /// What the caller handed in.
     pub facts: RuntimeFacts,
     /// Since the runtime was created, nanoseconds.

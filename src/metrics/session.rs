@@ -208,6 +208,7 @@ pub(super) struct SessionSizes {
 
 /// The recording end, owned by a session. Dropping it moves its counts to the runtime's sum.
 pub struct SessionRecorder {
+    recording: bool,
     runtime: Arc<RuntimeMetrics>,
     recorder: Recorder<SessionCells>,
     dispatch: DispatchRecorder,
@@ -218,17 +219,21 @@ impl SessionRecorder {
     /// See [`RuntimeMetrics::session`].
     pub(super) fn new(runtime: Arc<RuntimeMetrics>, recorder: Recorder<SessionCells>, sizes: SessionSizes) -> Self {
         let dispatch = runtime.dispatch().recorder(Device::Cpu);
-        Self { runtime, recorder, dispatch, sizes }
+        Self { recording: runtime.is_recording(), runtime, recorder, dispatch, sizes }
     }
 
-    /// Records a finished step. Wait-free, without allocation; well below 50 ns.
+    /// Records a finished step. Wait-free, without allocation; well below 50 ns. Nothing where the runtime does not record.
     pub fn step(&mut self, step: &StepRecord) {
-        self.recorder.update(|cells| cells.record(step));
+        if self.recording {
+            self.recorder.update(|cells| cells.record(step));
+        }
     }
 
     /// Records one run of the worker pool that took `ns` nanoseconds, in the runtime's dispatch metrics.
     pub fn dispatch(&mut self, ns: u64) {
-        self.dispatch.record(ns);
+        if self.recording {
+            self.dispatch.record(ns);
+        }
     }
 
     /// The reading end.
@@ -341,6 +346,17 @@ mod tests {
         assert_eq!((snapshot.inter_token.count, snapshot.inter_token.mean_ns), (3, Some(2_500_000.0)));
         assert_eq!(snapshot.overshoot.max_ns, Some(40_000));
         assert_eq!((snapshot.kv_capacity_bytes, snapshot.kv_used_bytes, snapshot.scratch_bytes), (1 << 20, 1_100, 4_096));
+    }
+
+    #[test]
+    fn what_does_not_record_counts_sessions_alone() {
+        let runtime = RuntimeMetrics::recording(false);
+        let mut recorder = runtime.session(1 << 20, 4_096);
+        recorder.step(&StepRecord { prompt_tokens: 8, decode_ns: 5, ..Default::default() });
+        recorder.dispatch(7);
+        let snapshot = runtime.snapshot(crate::metrics::RuntimeFacts::default());
+        assert_eq!((snapshot.sessions.steps, snapshot.sessions.prompt_tokens, snapshot.sessions_alive), (0, 0, 1));
+        assert!(!snapshot.recording && RuntimeMetrics::new().snapshot(crate::metrics::RuntimeFacts::default()).recording);
     }
 
     #[test]

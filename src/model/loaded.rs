@@ -50,6 +50,12 @@ struct Inner {
 #[derive(Clone)]
 pub struct Model(Arc<Inner>);
 
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Model({})", self.0.file.name())
+    }
+}
+
 impl Model {
     /// Loads the model file at `path`.
     ///

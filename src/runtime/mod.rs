@@ -27,7 +27,7 @@ pub enum Threads {
 }
 
 /// Options of a runtime.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct RuntimeOptions {
     /// Threads per step.
     pub threads: Threads,
@@ -43,6 +43,23 @@ pub struct RuntimeOptions {
     pub isa: Option<Isa>,
     /// Where messages go; nowhere by default.
     pub log: Option<LogSink>,
+    /// Whether sessions record what their steps cost; they do by default.
+    pub metrics: bool,
+}
+
+impl Default for RuntimeOptions {
+    fn default() -> Self {
+        Self {
+            threads: Threads::default(),
+            parallel_for: None,
+            thread_hooks: ThreadHooks::default(),
+            blocks: None,
+            memory_limit: None,
+            isa: None,
+            log: None,
+            metrics: true,
+        }
+    }
 }
 
 struct Inner {
@@ -83,7 +100,7 @@ impl Runtime {
             pool,
             budget: MemoryBudget::with_blocks(options.memory_limit.unwrap_or(u64::MAX), options.blocks),
             kernels,
-            metrics: RuntimeMetrics::new(),
+            metrics: RuntimeMetrics::recording(options.metrics),
             log: options.log,
         }));
         runtime.log(LogLevel::Info, || format!("runtime: {threads} threads{whose}, instruction set {}", isa.name()));

@@ -101,7 +101,7 @@ static void requests(const loquat_model *model) {
     /* A result is no regression of itself; texts that are no results are refused by name. */
     size_t length = 0;
     char *json = json_of(bench, &length);
-    CHECK(strstr(json, "\"schema\":\"loquat.bench.requests\"") && strstr(json, "\"energy_joules\":null"));
+    CHECK(strstr(json, "\"schema\":\"loquat.bench.requests\"") && strstr(json, "\"cold_start_ms\":null"));
     loquat_bench *comparison = NULL;
     EXPECT(LOQUAT_OK, loquat_bench_compare(json, length, json, length, options, &comparison, NULL));
     outcome = outcome_of(comparison);
@@ -136,6 +136,79 @@ static void tests_with_limits(const loquat_model *model) {
         EXPECT(LOQUAT_NOT_FOUND, loquat_bench_get_ratio(bench, 9, &ratio, NULL));
         loquat_bench_free(bench);
     }
+    loquat_bench_options_free(options);
+}
+
+/* A text of the model's own making, so that there are tokens enough. */
+static char *tale(size_t *length) {
+    static const char SENTENCE[] = "One misty morning, the baker of Emberfield found a silver key under the old bridge. ";
+    size_t each = sizeof SENTENCE - 1, times = 120;
+    char *text = malloc(times * each);
+    CHECK(text);
+    for (size_t i = 0; i < times; i++) {
+        memcpy(text + i * each, SENTENCE, each);
+    }
+    *length = times * each;
+    return text;
+}
+
+static void quality(const loquat_model *model) {
+    loquat_bench_options *options = quick();
+    loquat_job *job = NULL;
+    size_t length = 0;
+    char *text = tale(&length);
+    EXPECT_ERROR(LOQUAT_INVALID_ARGUMENT, "reference", loquat_bench_start(model, LOQUAT_BENCH_QUALITY, options, &job, &error));
+    EXPECT(LOQUAT_OK, loquat_bench_options_set_reference(options, model, NULL));
+    EXPECT(LOQUAT_OK, loquat_bench_options_set_text(options, text, length, NULL));
+    EXPECT(LOQUAT_OK, loquat_bench_options_set_context(options, 64, NULL));
+    free(text);
+    loquat_bench *bench = measured(model, LOQUAT_BENCH_QUALITY, options);
+    loquat_bench_quality found = {.struct_size = sizeof found};
+    EXPECT(LOQUAT_OK, loquat_bench_get_quality(bench, &found, NULL));
+    CHECK(found.positions >= 512 && found.positions == 31 * (uint64_t)found.windows);
+    CHECK(found.kl_max == 0 && found.top_1_agreement == 1 && found.top_5_agreement == 1 && found.perplexity == found.reference_perplexity);
+    CHECK(found.perplexity > 1 && found.greedy_agreement_least == 32 && found.continuations == 8);
+    CHECK(outcome_of(bench).verdict == LOQUAT_VERDICT_PASSED);
+    loquat_bench_roofline roofline = {.struct_size = sizeof roofline};
+    loquat_bench_roof_point point = {.struct_size = sizeof point};
+    EXPECT_ERROR(LOQUAT_INVALID_ARGUMENT, "kind quality", loquat_bench_get_roofline(bench, &roofline, &error));
+    EXPECT_ERROR(LOQUAT_INVALID_ARGUMENT, "kind quality", loquat_bench_get_roof_point(bench, 0, &point, &error));
+
+    /* A page about it, and about nothing. */
+    const loquat_bench *one = bench;
+    EXPECT(LOQUAT_BUFFER_TOO_SMALL, loquat_bench_report(&one, 1, NULL, 0, &length, NULL));
+    char *page = malloc(length + 1);
+    CHECK(page);
+    EXPECT(LOQUAT_OK, loquat_bench_report(&one, 1, page, length, &length, NULL));
+    page[length] = 0;
+    CHECK(strstr(page, "<svg") && strstr(page, "perplexity") && !strstr(page, "http"));
+    free(page);
+    EXPECT(LOQUAT_BUFFER_TOO_SMALL, loquat_bench_report(NULL, 0, NULL, 0, &length, NULL));
+    EXPECT_ERROR(LOQUAT_INVALID_ARGUMENT, "NULL", loquat_bench_report(NULL, 2, NULL, 0, &length, &error));
+    loquat_bench_free(bench);
+    EXPECT_ERROR(LOQUAT_INVALID_ARGUMENT, "mean_kl", loquat_bench_options_set_quality_limits(options, -1, NAN, &error));
+    EXPECT(LOQUAT_OK, loquat_bench_options_set_quality_limits(options, NAN, NAN, NULL));
+    loquat_bench_options_free(options);
+}
+
+static void cold_starts(const loquat_model *model) {
+    loquat_bench_options *options = quick();
+    loquat_job *job = NULL;
+    const char *const command[] = {"sh", "-c", "echo x"};
+    EXPECT_ERROR(LOQUAT_INVALID_ARGUMENT, "LOQUAT_PAGE_CACHE_", loquat_bench_options_set_page_cache(options, 7, &error));
+    EXPECT_ERROR(LOQUAT_INVALID_ARGUMENT, "arguments is NULL", loquat_bench_options_set_command(options, NULL, 1, &error));
+#ifndef _WIN32
+    EXPECT_ERROR(LOQUAT_INVALID_ARGUMENT, "command", loquat_bench_start(model, LOQUAT_BENCH_COLD_START, options, &job, &error));
+    EXPECT(LOQUAT_OK, loquat_bench_options_set_command(options, command, 3, NULL));
+    loquat_bench *bench = measured(model, LOQUAT_BENCH_COLD_START, options);
+    loquat_bench_cold_start found = {.struct_size = sizeof found};
+    EXPECT(LOQUAT_OK, loquat_bench_get_cold_start(bench, &found, NULL));
+    CHECK(found.starts == 10 && found.page_cache_held == UINT32_MAX && 0 < found.min_ms && found.min_ms <= found.median_ms);
+    loquat_bench_free(bench);
+#else
+    EXPECT(LOQUAT_OK, loquat_bench_options_set_command(options, command, 3, NULL));
+    EXPECT_ERROR(LOQUAT_UNSUPPORTED, "Unix", loquat_bench_start(model, LOQUAT_BENCH_COLD_START, options, &job, &error));
+#endif
     loquat_bench_options_free(options);
 }
 
@@ -178,10 +251,10 @@ static void refused(const loquat_model *model) {
         {"max_samples", "9"}, {"precision", "0.1"}, {"cv_threshold", "0.1"}, {"window", "5"}, {"consecutive", "2"},
         {"warmup_requests", "1"}, {"warmup_ms", "2"}, {"time_budget_ms", "3"}, {"model_path", DEMO_MODEL}, {"seed", "7"},
         {"temperature", "0"}, {"top_k", "1"}, {"kv_type", "q8_0"}, {"context", "99"}, {"batch", "64"}, {"requests", "5"},
-        {"long_requests", "2"}, {"slots", "3"}, {"repeats", "4"}, {"p99_increase_pct", "60"}, {"head_of_line_blocking_ms", "70"},
+        {"long_requests", "2"}, {"slots", "3"}, {"prompt_share", "32"}, {"repeats", "4"}, {"p99_increase_pct", "60"}, {"head_of_line_blocking_ms", "70"},
         {"kv_fragmentation_pct", "20"}, {"load_pct", "25"}, {"throughput_loss_pct", "10"}, {"saturated_p99_increase_pct", "20"},
         {"starvation_factor", "5"}, {"max_length", "40"}, {"threshold", "3"}, {"read_bandwidth_gb_s", "20"}, {"warn_pct", "1"},
-        {"fail_pct", "3"},
+        {"fail_pct", "3"}, {"mean_kl", "0.2"}, {"p99_kl", "2"}, {"page_cache", "evicted"},
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         EXPECT(LOQUAT_OK, set(options, all[i][0], all[i][1], NULL));
@@ -194,6 +267,8 @@ int main(void) {
     loquat_model *model = open_demo(&runtime);
     requests(model);
     tests_with_limits(model);
+    quality(model);
+    cold_starts(model);
     given_up(model);
     refused(model);
     loquat_model_free(model);

@@ -3,6 +3,7 @@
 //!
 //! Needs a C compiler (`CC`, or `cc`); what else is missing is skipped with a printed reason.
 
+mod benchmarks;
 mod cc;
 mod examples;
 mod layout;
