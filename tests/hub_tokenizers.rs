@@ -169,20 +169,29 @@ fn cut_and_mutated_files_are_errors_or_work() {
         random ^= random << 17;
         (random % limit as u64) as usize
     };
-    let mut taken = 0;
     for name in ["llama2", "unigram", "bert", "roberta"] {
+        let (mut taken, mut refused) = (0, 0);
         let bytes = std::fs::read(folder().join(format!("{name}.json"))).unwrap();
         for round in 0..20 {
             let len = bytes.len() * round / 20;
             assert_eq!(build(&bytes[..len]).unwrap_err().kind(), ErrorKind::InvalidFile, "{name} cut at {len}");
         }
-        for _ in 0..150 {
+        for round in 0..300 {
             let mut mutated = bytes.clone();
             for _ in 0..1 + next(3) {
                 let at = next(mutated.len());
-                mutated[at] = b"0123456789\"{}[],:aetnull-. "[next(27)];
+                mutated[at] = match (round % 2, mutated[at]) {
+                    // Digits for digits and letters for letters leave the JSON whole.
+                    (0, b'0'..=b'9') => b"0123456789"[next(10)],
+                    (0, b'a'..=b'z') => b"abcdefghijklmnopqrstuvwxyz"[next(26)],
+                    (0, other) => other,
+                    _ => b"0123456789\"{}[],:aetnull-. "[next(27)],
+                };
             }
-            let Ok(tokenizer) = build(&mutated) else { continue };
+            let Ok(tokenizer) = build(&mutated) else {
+                refused += 1;
+                continue;
+            };
             taken += 1;
             let mut ids = vec![];
             if tokenizer.encode("Mira lit the <mask> lantern. 你好\n", EncodeOptions::default(), &mut ids).is_ok() {
@@ -190,7 +199,6 @@ fn cut_and_mutated_files_are_errors_or_work() {
                 assert!(text.is_ok() || ids.iter().any(|&id| id >= tokenizer.vocab_size()));
             }
         }
+        assert!(taken >= 20 && refused >= 20, "{name}: {taken} taken, {refused} refused");
     }
-    // Most changes break the JSON, or a merge.
-    assert!(taken > 2, "{taken}");
 }

@@ -8,6 +8,8 @@ use loquat::ffi::bench::loquat_bench_outcome;
 use loquat::ffi::bench_figures::{
     loquat_bench_convoy, loquat_bench_ratio, loquat_bench_saturation, loquat_bench_series, loquat_bench_summary,
 };
+use loquat::ffi::bench_quality::{loquat_bench_cold_start, loquat_bench_quality};
+use loquat::ffi::bench_roofline::{loquat_bench_roof_point, loquat_bench_roofline};
 use loquat::ffi::estimate::loquat_estimate;
 use loquat::ffi::job::loquat_job_progress;
 use loquat::ffi::metrics::{loquat_latency, loquat_runtime_metrics, loquat_session_metrics};
@@ -190,7 +192,16 @@ pub fn in_rust() -> String {
             kv_cache_waste_max_pct,
             itl_jitter_ms,
             itl_mad_ms,
-            itl_stalls
+            itl_stalls,
+            cold_start_ms,
+            peak_memory_mb,
+            energy_joules,
+            energy_net_joules,
+            token_joules,
+            file_in_memory_share,
+            temperature_max_c,
+            temperatures_valid,
+            reserved
         }
     );
     layout!(text, loquat_bench_series { struct_size, resolved, count, median, median_low, median_high, p95, p99, p999, max, mean, std });
@@ -227,5 +238,62 @@ pub fn in_rust() -> String {
         }
     );
     layout!(text, loquat_bench_ratio { struct_size, equal, length, ratio, low, high });
+    layout!(
+        text,
+        loquat_bench_roofline {
+            struct_size,
+            threads,
+            memory_block_bytes,
+            memory_gb_s,
+            weights_gb_s,
+            int8_gop_s,
+            f32_gop_s,
+            bf16_gop_s,
+            token_bytes,
+            token_operations,
+            ridge,
+            fusion_ratio,
+            fusion_ratio_low,
+            fusion_ratio_high
+        }
+    );
+    layout!(
+        text,
+        loquat_bench_roof_point { struct_size, prefill, tokens, bound_by_arithmetic, tok_s, ceiling_tok_s, intensity, gb_s, gop_s }
+    );
+    layout!(
+        text,
+        loquat_bench_quality {
+            struct_size,
+            windows,
+            positions,
+            reference_perplexity,
+            perplexity,
+            perplexity_ratio_low,
+            perplexity_ratio_high,
+            kl_mean,
+            kl_median,
+            kl_p99,
+            kl_max,
+            top_1_agreement,
+            top_5_agreement,
+            greedy_agreement_least,
+            continuations
+        }
+    );
+    layout!(
+        text,
+        loquat_bench_cold_start {
+            struct_size,
+            starts,
+            page_cache_held,
+            reserved,
+            median_ms,
+            median_low_ms,
+            median_high_ms,
+            min_ms,
+            max_ms
+        }
+    );
     text
 }
