@@ -112,6 +112,9 @@ static void once(int before) {
 /* Pages that the process has in memory. */
 static long resident_now(void) {
     long size = 0, resident = 0;
+#ifdef __GLIBC__
+    malloc_trim(0); /* what is free counts as gone, whether or not the allocator has given it back yet */
+#endif
     FILE *statm = fopen("/proc/self/statm", "r");
     CHECK(statm && fscanf(statm, "%ld %ld", &size, &resident) == 2);
     fclose(statm);
