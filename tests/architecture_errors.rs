@@ -1,20 +1,15 @@
 //! Files whose configuration contradicts their tensors, or asks for what their architecture does not compute: an error that names the
 //! tensor or the key, for every tensor of every kept model. Never a panic, and never a model that runs all the same.
 
-#[path = "support/gguf_writer.rs"]
-#[allow(dead_code, reason = "shared with tests that use all of it")]
-mod gguf_writer;
-#[path = "support/model_changes.rs"]
-mod model_changes;
-
 use std::path::Path;
 use std::sync::LazyLock;
 
-use gguf_writer::{File, Tensor, Val};
 use loquat::base::{ErrorKind, Result, SharedBytes};
 use loquat::model::{LoadOptions, Model};
 use loquat::quant::TensorType;
 use loquat::runtime::{Runtime, RuntimeOptions, Threads};
+use test_support::gguf_writer::{File, Tensor, Val};
+use test_support::model_changes;
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     Runtime::new(RuntimeOptions { threads: Threads::Count(1), memory_limit: Some(256 << 20), ..Default::default() }).unwrap()

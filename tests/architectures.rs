@@ -2,11 +2,8 @@
 //! kept, made by tests/goldens/models.py. The README's table of architectures is made here: LOQUAT_UPDATE_SNAPSHOTS=1 in the environment
 //! writes it anew.
 
-mod common;
-
 use std::path::PathBuf;
 
-use common::npy;
 use loquat::base::ErrorKind;
 use loquat::kernels::Isa;
 use loquat::model::arch::families;
@@ -15,6 +12,7 @@ use loquat::runtime::{Runtime, RuntimeOptions, Threads};
 use loquat::session::{
     Batch, BatchOptions, BatchStep, ContextPolicy, EmbedStep, Embedder, EmbedderOptions, KvType, Session, SessionOptions, Step,
 };
+use test_support::npy;
 
 /// How far a logit may be from the golden one.
 const TOLERANCE: f32 = 1e-3;

@@ -1,16 +1,14 @@
 //! Turns that run by themselves: nothing is lost or changed, and nothing outlives the handle.
 
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{demo, goldens};
 use loquat::base::ErrorKind;
 use loquat::model::{LoadOptions, Model};
 use loquat::runtime::{Runtime, RuntimeOptions, Threads};
 use loquat::session::{Background, DoneReason, Happening, Session, SessionOptions, Step};
+use test_support::{demo, goldens};
 
 fn model(threads: usize) -> Model {
     let runtime = Runtime::new(RuntimeOptions { threads: Threads::Count(threads), ..Default::default() }).unwrap();
@@ -206,7 +204,7 @@ fn threads_end_with_their_handles() {
     }
     assert!(threads() >= 40);
     drop(many);
-    if !common::emulated() {
+    if !test_support::emulated() {
         assert!(threads() < 40);
     }
 }

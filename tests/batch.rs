@@ -1,13 +1,11 @@
 //! Many sessions in one pass say what each would say alone, whoever is beside them.
 
-mod common;
-
-use common::{demo, tokens};
 use loquat::base::{ErrorKind, MemoryCategory};
 use loquat::model::{LoadOptions, Model};
 use loquat::runtime::{Runtime, RuntimeOptions, Threads};
 use loquat::sampling::SamplerConfig;
 use loquat::session::{Batch, BatchOptions, BatchStep, DoneReason, KvType, Session, SessionOptions, Step};
+use test_support::{demo, tokens};
 
 fn load(threads: usize, memory_limit: Option<u64>) -> Model {
     let runtime = Runtime::new(RuntimeOptions { threads: Threads::Count(threads), memory_limit, ..Default::default() }).unwrap();

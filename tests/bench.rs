@@ -1,7 +1,5 @@
 //! The measurement suite on the demo model: small runs of every measurement, whose figures must be those of the runs.
 
-mod common;
-
 use std::time::{Duration, Instant};
 
 use loquat::base::{ErrorKind, Job, JobState};
@@ -17,7 +15,7 @@ use serde_json::Value;
 
 fn model() -> Model {
     let runtime = Runtime::new(RuntimeOptions { threads: Threads::Count(2), ..Default::default() }).unwrap();
-    Model::load(&runtime, &common::demo("emberfield-3m-q8_0.gguf"), LoadOptions::default()).unwrap()
+    Model::load(&runtime, &test_support::demo("emberfield-3m-q8_0.gguf"), LoadOptions::default()).unwrap()
 }
 
 /// A finding's document, which must parse, and its text, which must be there.
@@ -37,7 +35,7 @@ fn quick() -> RequestsOptions {
     RequestsOptions {
         workload: Workload::custom(20, 10).unwrap(),
         stop: StopRule { min_samples: 10, max_samples: 20, warmup_samples: 2, warmup_ms: 0.0, ..StopRule::default() },
-        model_path: Some(common::demo("emberfield-3m-q8_0.gguf")),
+        model_path: Some(test_support::demo("emberfield-3m-q8_0.gguf")),
         ..Default::default()
     }
 }
@@ -262,9 +260,9 @@ fn points_lie_under_roofs_that_were_measured() {
 fn quality_agrees_with_the_figures_of_the_demo_model() {
     let reference = model();
     let runtime = reference.runtime().clone();
-    let load = |file: &str| Model::load(&runtime, &common::demo(file), LoadOptions::default()).unwrap();
-    let goldens: Value = serde_json::from_slice(&std::fs::read(common::demo("goldens.json")).unwrap()).unwrap();
-    let whole = std::fs::read(common::demo("heldout.txt")).unwrap();
+    let load = |file: &str| Model::load(&runtime, &test_support::demo(file), LoadOptions::default()).unwrap();
+    let goldens: Value = serde_json::from_slice(&std::fs::read(test_support::demo("goldens.json")).unwrap()).unwrap();
+    let whole = std::fs::read(test_support::demo("heldout.txt")).unwrap();
     let options = |reference: &Model, text: &[u8], mean_kl: Option<f64>| QualityOptions {
         reference: reference.clone(),
         text: text.to_vec(),
@@ -272,12 +270,12 @@ fn quality_agrees_with_the_figures_of_the_demo_model() {
         settings: Settings::default(),
     };
     // An emulator would take long for all of the text.
-    let text = if common::emulated() { &whole[..whole.len() / 8] } else { &whole[..] };
+    let text = if test_support::emulated() { &whole[..whole.len() / 8] } else { &whole[..] };
     let small = load("emberfield-3m-q4_k_m.gguf");
     let result = quality::measure(&small, options(&reference, text, None)).unwrap().finish().unwrap();
     assert_eq!((result.limits, result.verdict()), (Some((0.05, 0.5)), Some(Verdict::Passed)), "{:?}", result.failure_reasons);
     assert_eq!(result.kl.len(), 255 * result.windows);
-    if !common::emulated() {
+    if !test_support::emulated() {
         let figures = &goldens["perplexity"];
         for (got, expected) in [
             (result.perplexity.reference, &figures["llama_cpp"]["q8_0"]["ppl"]),
@@ -306,7 +304,7 @@ fn cold_starts_are_those_of_the_program() {
     let model = model();
     let options = |command: &[&str]| ColdStartOptions {
         command: command.iter().map(|&part| part.to_owned()).collect(),
-        model_path: Some(common::demo("emberfield-3m-q8_0.gguf")),
+        model_path: Some(test_support::demo("emberfield-3m-q8_0.gguf")),
         ..Default::default()
     };
     let result = cold_start::measure(&model, options(&["sh", "-c", "sleep 0.03; echo x; sleep 0.01"])).unwrap().finish().unwrap();

@@ -1,13 +1,11 @@
 //! What a session's context can do beside growing: be forked, shifted, saved, restored. And what a hostile saved state can't.
 
-mod common;
-
-use common::{demo, tokens};
 use loquat::base::ErrorKind;
 use loquat::model::{LoadOptions, Model};
 use loquat::runtime::{Runtime, RuntimeOptions, Threads};
 use loquat::sampling::SamplerConfig;
 use loquat::session::{ContextPolicy, DoneReason, KvType, Session, SessionOptions, Step};
+use test_support::{demo, tokens};
 
 fn load(threads: usize, file: &str) -> Model {
     let runtime = Runtime::new(RuntimeOptions { threads: Threads::Count(threads), ..Default::default() }).unwrap();

@@ -1,10 +1,7 @@
 //! The engine on the demo model, against the goldens of an independent implementation.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{demo, goldens, npy};
 use loquat::base::pool::Run;
 use loquat::base::{ErrorKind, ParallelFor};
 use loquat::kernels::Isa;
@@ -12,6 +9,7 @@ use loquat::model::{LoadOptions, Model};
 use loquat::runtime::{Runtime, RuntimeOptions, Threads};
 use loquat::session::{DoneReason, KvType, Session, SessionOptions, Step};
 use loquat::tokenizer::EncodeOptions;
+use test_support::{demo, goldens, npy};
 
 fn runtime(threads: usize) -> Runtime {
     Runtime::new(RuntimeOptions { threads: Threads::Count(threads), ..Default::default() }).unwrap()

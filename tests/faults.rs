@@ -4,8 +4,6 @@
 //! Small allocations of the language (names, lists) are no part of the contract: Rust ends the process where the system has no memory for
 //! them.
 
-mod common;
-
 use std::alloc::Layout;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -13,13 +11,13 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use common::{demo, goldens};
 use loquat::base::{BlockSource, ErrorKind, MemoryCategory, Result};
 use loquat::format::Access;
 use loquat::model::{LoadOptions, Model};
 use loquat::runtime::{Runtime, RuntimeOptions, Threads};
 use loquat::sampling::SamplerConfig;
 use loquat::session::{Batch, BatchOptions, BatchStep, Session, SessionOptions, Step};
+use test_support::{demo, goldens};
 
 /// Blocks of the system, filled with something, of which those numbered `refused` are not given.
 struct Heap {

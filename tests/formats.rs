@@ -1,25 +1,16 @@
 //! The same model in every container: safetensors (whole, in shards, as eight-bit floats), GGUF in one file and several, APR; from paths, parts of
 //! files, memory and callbacks. Equal weights give equal logits.
 
-#[path = "support/apr_writer.rs"]
-mod apr_writer;
-#[path = "support/as_apr.rs"]
-mod as_apr;
-mod common;
-#[allow(dead_code, reason = "shared with tests that use all of it")]
-#[path = "support/gguf_writer.rs"]
-mod gguf_writer;
-
 use std::path::{Path, PathBuf};
 
-use as_apr::as_apr;
-use gguf_writer::{File, Tensor, Val};
 use loquat::base::{ErrorKind, MemoryBudget, MemoryCategory, SharedBytes};
-use loquat::format::{Access, Container, ModelFile, Origin, ReadAt, Value};
+use loquat::format::{Access, Container, ModelFile, Origin, ReadAt};
 use loquat::model::{LoadOptions, Model, ModelEstimate};
 use loquat::runtime::{Runtime, RuntimeOptions, Threads};
 use loquat::session::{KvType, Session, SessionOptions, Step};
 use loquat::tokenizer::EncodeOptions;
+use test_support::as_apr::as_apr;
+use test_support::gguf_writer::{File, Tensor, Val};
 
 fn runtime() -> Runtime {
     Runtime::new(RuntimeOptions { threads: Threads::CallerOnly, ..Default::default() }).unwrap()
@@ -86,16 +77,16 @@ const TEXT: &str = "One misty morning, Mira walked to the mill and";
 
 #[test]
 fn the_demo_folder_says_what_the_goldens_say() {
-    let model = load(&common::demo("hf"));
+    let model = load(&test_support::demo("hf"));
     let config = model.config().unwrap();
     assert_eq!((config.architecture.as_str(), config.block_count, config.context_length), ("llama", 4, 1024));
     assert_eq!(model.tokenizer().unwrap().end_of_generation(), [0, 2]);
     assert!(model.chat_template().unwrap().contains("<|im_start|>"));
-    let gguf = load(&common::demo("emberfield-3m-f32.gguf"));
+    let gguf = load(&test_support::demo("emberfield-3m-f32.gguf"));
     assert_eq!(model.tokenizer().unwrap().roles().bos, gguf.tokenizer().unwrap().roles().bos);
     assert_eq!(model.tokenizer().unwrap().eos(), gguf.tokenizer().unwrap().eos());
     let (mut followed, mut worst) = (0, 0.0f32);
-    for golden in common::goldens() {
+    for golden in test_support::goldens() {
         assert_eq!(ids(&model, &golden.text), golden.ids, "{}", golden.name);
         let options = SessionOptions { kv_type: KvType::F32, ignore_eog: true, ..Default::default() };
         let mut session = Session::new(&model, &options).unwrap();
@@ -105,7 +96,7 @@ fn the_demo_folder_says_what_the_goldens_say() {
             if step == 0
                 && let Some(path) = &golden.logits
             {
-                worst = worst.max(far(session.logits().unwrap(), &common::npy(path)));
+                worst = worst.max(far(session.logits().unwrap(), &test_support::npy(path)));
             }
             if id != expected {
                 // The goldens are of the weights in F32, the folder has them in F16.
@@ -122,12 +113,12 @@ fn the_demo_folder_says_what_the_goldens_say() {
 
 #[test]
 fn every_form_of_the_demo_model_gives_the_same_logits() {
-    let gguf = load(&common::demo("emberfield-3m-f32.gguf"));
+    let gguf = load(&test_support::demo("emberfield-3m-f32.gguf"));
     let prompt = ids(&gguf, TEXT);
     let expected = logits(&gguf, &prompt);
     // The same weights in the same order give the same bits.
     let folder = Folder::new("apr");
-    let file = ModelFile::open(&common::demo("emberfield-3m-f32.gguf"), Access::Map, &MemoryBudget::new(u64::MAX)).unwrap();
+    let file = ModelFile::open(&test_support::demo("emberfield-3m-f32.gguf"), Access::Map, &MemoryBudget::new(u64::MAX)).unwrap();
     let apr = load(&folder.write("model.apr", &as_apr(&file)));
     assert_eq!(ids(&apr, TEXT), prompt);
     assert_eq!(logits(&apr, &prompt), expected);
@@ -140,8 +131,8 @@ fn every_form_of_the_demo_model_gives_the_same_logits() {
         assert!(difference < 1e-4, "{difference}");
     }
     // Queries and keys in halves in APR too: the bits of the folder.
-    let hf = load(&common::demo("hf"));
-    let file = ModelFile::open(&common::demo("hf"), Access::Map, &MemoryBudget::new(u64::MAX)).unwrap();
+    let hf = load(&test_support::demo("hf"));
+    let file = ModelFile::open(&test_support::demo("hf"), Access::Map, &MemoryBudget::new(u64::MAX)).unwrap();
     assert_eq!(file.container(), Container::Safetensors);
     let apr = Model::from_bytes(&runtime(), SharedBytes::copied(&as_apr(&file)), "halves", LoadOptions::default()).unwrap();
     assert_eq!(logits(&apr, &prompt), logits(&hf, &prompt));
@@ -186,7 +177,7 @@ fn safetensors(tensors: &[(&str, &str, Vec<u64>, Vec<u8>)]) -> Vec<u8> {
 
 /// The tensors of the demo folder as they lie in its file.
 fn demo_tensors() -> Vec<(String, String, Vec<u64>, Vec<u8>)> {
-    let bytes = std::fs::read(common::demo("hf/model.safetensors")).unwrap();
+    let bytes = std::fs::read(test_support::demo("hf/model.safetensors")).unwrap();
     let len = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let header: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&bytes[8..8 + len]).unwrap();
     let mut tensors: Vec<_> = header
@@ -209,7 +200,7 @@ fn borrowed(tensors: &[(String, String, Vec<u64>, Vec<u8>)]) -> Vec<(&str, &str,
 
 fn with_demo_json(folder: &Folder) {
     for name in ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"] {
-        folder.write(name, &std::fs::read(common::demo("hf").join(name)).unwrap());
+        folder.write(name, &std::fs::read(test_support::demo("hf").join(name)).unwrap());
     }
 }
 
@@ -231,7 +222,7 @@ fn shards_are_one_model_and_the_index_is_held_against_them() {
         folder.write("model.safetensors.index.json", serde_json::json!({ "metadata": {}, "weight_map": map }).to_string().as_bytes());
     };
     index(&|_| {});
-    let whole = load(&common::demo("hf"));
+    let whole = load(&test_support::demo("hf"));
     let prompt = ids(&whole, TEXT);
     for path in [folder.0.clone(), folder.0.join(names[1])] {
         for access in [Access::Map, Access::Read] {
@@ -322,29 +313,12 @@ fn eight_bit_floats_are_converted_with_their_scales() {
 
 /// A GGUF file as `count` files, tensors dealt out in turn.
 fn split(file: &ModelFile, count: usize) -> Vec<Vec<u8>> {
-    fn val(value: Value<'_>) -> Val {
-        match value {
-            Value::U8(x) => Val::U8(x),
-            Value::I8(x) => Val::I8(x),
-            Value::U16(x) => Val::U16(x),
-            Value::I16(x) => Val::I16(x),
-            Value::U32(x) => Val::U32(x),
-            Value::I32(x) => Val::I32(x),
-            Value::F32(x) => Val::F32(x),
-            Value::Bool(x) => Val::Bool(x),
-            Value::Str(x) => Val::Str(x.into()),
-            Value::U64(x) => Val::U64(x),
-            Value::I64(x) => Val::I64(x),
-            Value::F64(x) => Val::F64(x),
-            Value::Array(x) => Val::Array(x.element_type().id(), x.iter().map(val).collect()),
-        }
-    }
     (0..count)
         .map(|number| {
             let mut part = File::new();
             if number == 0 {
                 let own = file.metadata.iter().filter(|(key, _)| !key.starts_with("split."));
-                part.keys = own.map(|(key, value)| (key.into(), val(value))).collect();
+                part.keys = own.map(|(key, value)| (key.into(), value.into())).collect();
             }
             let mut part = part
                 .key("split.no", Val::U16(number as u16))
@@ -359,7 +333,7 @@ fn split(file: &ModelFile, count: usize) -> Vec<Vec<u8>> {
 
 #[test]
 fn gguf_in_several_files_is_one_model() {
-    let path = common::demo("emberfield-3m-q4_k_m.gguf");
+    let path = test_support::demo("emberfield-3m-q4_k_m.gguf");
     let whole = load(&path);
     let file = ModelFile::open(&path, Access::Map, &MemoryBudget::new(u64::MAX)).unwrap();
     let folder = Folder::new("split");
@@ -404,7 +378,7 @@ impl ReadAt for Slow {
 
 #[test]
 fn parts_of_files_and_readers_give_the_same_model() {
-    let path = common::demo("emberfield-3m-q4_k_m.gguf");
+    let path = test_support::demo("emberfield-3m-q4_k_m.gguf");
     let (whole, bytes) = (load(&path), std::fs::read(&path).unwrap());
     let prompt = ids(&whole, TEXT);
     let len = bytes.len() as u64;
@@ -438,9 +412,9 @@ fn parts_of_files_and_readers_give_the_same_model() {
 
 #[test]
 fn a_vocabulary_alone_tokenizes_and_has_no_sessions() {
-    let file = ModelFile::open(&common::demo("emberfield-3m-q8_0.gguf"), Access::Map, &MemoryBudget::new(u64::MAX)).unwrap();
+    let file = ModelFile::open(&test_support::demo("emberfield-3m-q8_0.gguf"), Access::Map, &MemoryBudget::new(u64::MAX)).unwrap();
     let mut parts = split(&file, 1);
-    let whole = load(&common::demo("emberfield-3m-q8_0.gguf"));
+    let whole = load(&test_support::demo("emberfield-3m-q8_0.gguf"));
     let mut vocabulary = ModelFile::from_bytes(SharedBytes::copied(&parts.remove(0)), "v", &MemoryBudget::new(u64::MAX)).unwrap();
     vocabulary.tensors.clear();
     let bytes = split(&vocabulary, 1).remove(0);
@@ -463,7 +437,7 @@ fn folders_that_are_no_models_say_what_is_missing() {
         assert!(error.message().contains(says), "'{says}' is not in: {error}");
         assert_eq!(error.kind(), kind, "{error}");
     };
-    let config = std::fs::read_to_string(common::demo("hf/config.json")).unwrap();
+    let config = std::fs::read_to_string(test_support::demo("hf/config.json")).unwrap();
     refused(ErrorKind::InvalidFile, "there is no config.json");
     folder.write("config.json", config.as_bytes());
     refused(ErrorKind::InvalidFile, "there is neither model.safetensors nor");

@@ -1,20 +1,13 @@
 //! Hostile folders and APR files: truncated and mutated ones give an error that names the place, or a sound model; never a panic, a hang, or memory
 //! without bound. (`tests/hostile_gguf.rs` has GGUF, `tests/hub_tokenizers.rs` `tokenizer.json`.)
 
-#[path = "support/apr_writer.rs"]
-mod apr_writer;
-#[path = "support/as_apr.rs"]
-mod as_apr;
-mod common;
-#[path = "support/folder_oracle.rs"]
-mod folder_oracle;
-
 use std::time::{Duration, Instant};
 
-use as_apr::as_apr;
-use folder_oracle::{examine, small_folder};
 use loquat::base::{Error, ErrorKind, MemoryBudget, Result, SharedBytes};
 use loquat::format::{Access, ModelFile};
+use test_support::apr_writer;
+use test_support::as_apr::as_apr;
+use test_support::folder_oracle::{examine, small_folder};
 
 /// xorshift: a seeded stream of numbers.
 struct Random(u64);
@@ -103,7 +96,7 @@ fn mutated_folders_are_errors_or_sound() {
 
 /// The demo model as APR, without its largest tensors.
 fn small_apr() -> Vec<u8> {
-    let mut file = ModelFile::open(&common::demo("emberfield-3m-f32.gguf"), Access::Map, &budget()).unwrap();
+    let mut file = ModelFile::open(&test_support::demo("emberfield-3m-f32.gguf"), Access::Map, &budget()).unwrap();
     file.tensors.retain(|tensor| tensor.elements() < 1 << 10);
     as_apr(&file)
 }

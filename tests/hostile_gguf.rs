@@ -12,12 +12,8 @@ use loquat::format::ModelFile;
 use loquat::quant::{TensorType, row_bytes};
 use proptest::prelude::*;
 
-#[path = "support/gguf_oracle.rs"]
-mod gguf_oracle;
-#[path = "support/gguf_writer.rs"]
-mod gguf_writer;
-use gguf_oracle::{alignment_of, assert_same, examine, version_of};
-use gguf_writer::{File, Tensor, Val};
+use test_support::gguf_oracle::{alignment_of, assert_same, examine, version_of};
+use test_support::gguf_writer::{File, Tensor, Val};
 
 /// Counts the bytes of this process that are allocated, now and at most.
 struct Counting;

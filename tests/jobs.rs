@@ -1,15 +1,8 @@
 //! Loading as a job: in slices, watched, given up anywhere; and the memory of models and sessions, known before they are made.
 
-mod common;
-#[expect(dead_code, reason = "each test binary uses its part")]
-#[path = "support/gguf_writer.rs"]
-mod gguf_writer;
-
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use common::{demo, goldens};
-use gguf_writer::{File, Tensor, Val};
 use loquat::base::{ErrorKind, Job, JobState, MemoryCategory, SharedBytes};
 use loquat::format::Access;
 use loquat::model::{LoadOptions, Model, ModelEstimate};
@@ -17,6 +10,8 @@ use loquat::quant::TensorType;
 use loquat::runtime::{Runtime, RuntimeOptions, Threads};
 use loquat::sampling::SamplerConfig;
 use loquat::session::{KvType, Session, SessionMemory, SessionOptions, Step};
+use test_support::gguf_writer::{File, Tensor, Val};
+use test_support::{demo, goldens};
 
 fn runtime(threads: usize, memory_limit: Option<u64>) -> Runtime {
     Runtime::new(RuntimeOptions { threads: Threads::Count(threads), memory_limit, ..Default::default() }).unwrap()

@@ -1,12 +1,10 @@
 //! Perplexity of the demo model on text that it has not seen, against the figures of an independent implementation and llama.cpp's.
 
-mod common;
-
-use common::{demo, emulated};
 use loquat::model::{LoadOptions, Model};
 use loquat::runtime::{Runtime, RuntimeOptions, Threads};
 use loquat::session::{Session, SessionOptions, Step};
 use loquat::tokenizer::EncodeOptions;
+use test_support::{demo, emulated};
 
 const WINDOW: usize = 512;
 

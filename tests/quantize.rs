@@ -1,15 +1,8 @@
 //! Quantising: the files that come out, whatever came in, however the work is cut, and what is left where it is given up.
 
-mod common;
-#[expect(dead_code, reason = "each test binary uses its part")]
-#[path = "support/gguf_writer.rs"]
-mod gguf_writer;
-
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use common::demo;
-use gguf_writer::{File, Tensor, Val};
 use loquat::base::{ErrorKind, Job, JobState, MemoryBudget, MemoryCategory, SharedBytes};
 use loquat::format::{Access, ModelFile};
 use loquat::kernels::Isa;
@@ -19,6 +12,8 @@ use loquat::quantize::{ImportanceText, Quantize, Quantized};
 use loquat::runtime::{Runtime, RuntimeOptions, Threads};
 use loquat::session::{Session, SessionOptions, Step};
 use loquat::tokenizer::EncodeOptions;
+use test_support::demo;
+use test_support::gguf_writer::{File, Tensor, Val};
 
 fn runtime(threads: usize, isa: Option<Isa>) -> Runtime {
     Runtime::new(RuntimeOptions { threads: Threads::Count(threads), isa, ..Default::default() }).unwrap()

@@ -2,15 +2,13 @@
 //!
 //! LOQUAT_SOAK_REQUESTS in the environment says how many (default: 2000; 100000 takes minutes).
 
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::{demo, goldens};
 use loquat::model::{LoadOptions, Model};
 use loquat::runtime::{Runtime, RuntimeOptions, Threads};
 use loquat::sampling::SamplerConfig;
 use loquat::session::{Session, SessionOptions, Step};
+use test_support::{demo, goldens};
 
 /// Requests after which the session is freed and another one made.
 const PER_SESSION: usize = 100;

@@ -2,19 +2,17 @@
 //! since some of them count for the whole process. Allocations are counted on the threads that step alone: the test's own, the workers of
 //! its runtime, and the thread of a session in the background; those of the harness do as they like.
 
-mod common;
-
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use common::{demo, goldens};
 use loquat::base::pool::ThreadHooks;
 use loquat::model::{LoadOptions, Model};
 use loquat::runtime::{Runtime, RuntimeOptions, Threads};
 use loquat::sampling::SamplerConfig;
 use loquat::session::{Background, Batch, BatchOptions, BatchStep, ContextPolicy, Happening, KvType, Session, SessionOptions, Step};
+use test_support::{demo, goldens};
 
 /// On threads that are watched.
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
@@ -177,7 +175,7 @@ fn freeing_the_last_handle_ends_the_threads() {
         }
         drop(session);
         // An emulator tells who joins a thread before it ends the thread of its own that ran it.
-        let grace = if common::emulated() { 1000 } else { 0 };
+        let grace = if test_support::emulated() { 1000 } else { 0 };
         let freed = std::time::Instant::now();
         while !workers().is_empty() && freed.elapsed().as_millis() < grace {
             std::thread::yield_now();

@@ -1,15 +1,13 @@
 //! A trained model of 260 k parameters in every container and tensor type that computes the same function, against an independent
 //! numpy reference. The files are not part of the repository; the tests say so where they are absent.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 
-use common::npy;
 use loquat::model::{LoadOptions, Model};
 use loquat::runtime::{Runtime, RuntimeOptions, Threads};
 use loquat::session::{KvType, Session, SessionOptions, Step};
 use loquat::tokenizer::EncodeOptions;
+use test_support::npy;
 
 /// The variants, with how far a logit may be from the reference: in f64 on the original weights or, for quantised weights (another
 /// function), llama.cpp's on the same file.

@@ -1,8 +1,6 @@
 //! What holds for any text and any vocabulary: decoding undoes encoding, streaming equals decoding at once, nothing grows
 //! faster than its input, and nonsense is refused or survived.
 
-mod common;
-
 use proptest::prelude::*;
 
 use loquat::base::{ErrorKind, MemoryBudget};
@@ -12,7 +10,7 @@ use loquat::tokenizer::{ByteStrings, DecodeOptions, Definition, Detokenizer, Enc
 
 /// The demo model's vocabulary: byte-level BPE.
 fn byte_level() -> Definition {
-    let file = ModelFile::open(&common::demo("emberfield-3m-q8_0.gguf"), Access::Map, &MemoryBudget::new(u64::MAX)).unwrap();
+    let file = ModelFile::open(&test_support::demo("emberfield-3m-q8_0.gguf"), Access::Map, &MemoryBudget::new(u64::MAX)).unwrap();
     vocabulary::definition(&file.metadata).unwrap()
 }
 

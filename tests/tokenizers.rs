@@ -1,7 +1,5 @@
 //! Token ids against vectors that others made: llama.cpp's own, the demo model's, and those of stories260K.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 
 use loquat::base::MemoryBudget;
@@ -57,8 +55,8 @@ fn llama_cpp_vectors() {
 
 #[test]
 fn demo_model_vectors() {
-    let tokenizer = load(&common::demo("emberfield-3m-q8_0.gguf"));
-    let goldens: serde_json::Value = serde_json::from_slice(&std::fs::read(common::demo("goldens.json")).unwrap()).unwrap();
+    let tokenizer = load(&test_support::demo("emberfield-3m-q8_0.gguf"));
+    let goldens: serde_json::Value = serde_json::from_slice(&std::fs::read(test_support::demo("goldens.json")).unwrap()).unwrap();
     for (list, count) in [("tokenizer", 44), ("prompts", 18)] {
         let list = goldens[list].as_array().unwrap();
         assert_eq!(list.len(), count);
@@ -165,7 +163,7 @@ fn special_tokens_as_llama_cpp_has_them() {
     let texts = strings(&golden["texts"]);
     for (name, expected) in golden["vocabularies"].as_object().unwrap() {
         let path = match name.strip_prefix("demo-model/") {
-            Some(file) => common::demo(file),
+            Some(file) => test_support::demo(file),
             None => match shared(name) {
                 Some(path) => path,
                 None => continue,

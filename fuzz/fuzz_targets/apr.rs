@@ -8,13 +8,8 @@
 use libfuzzer_sys::fuzz_target;
 use loquat::base::{MemoryBudget, SharedBytes};
 use loquat::format::{Container, ModelFile};
-
-#[allow(dead_code, reason = "shared with tests that use all of it")]
-#[path = "../../tests/support/apr_writer.rs"]
-mod apr_writer;
-#[allow(dead_code, reason = "shared with tests that use all of it")]
-#[path = "../../tests/support/folder_oracle.rs"]
-mod folder_oracle;
+use test_support::apr_writer;
+use test_support::folder_oracle;
 
 fuzz_target!(|bytes: &[u8]| {
     if !bytes.starts_with(b"APR\0") {

@@ -10,12 +10,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use loquat::runtime::{Runtime, RuntimeOptions, Threads};
-
-#[allow(dead_code, reason = "shared with tests that use all of it")]
-#[path = "../../tests/support/gguf_writer.rs"]
-mod gguf_writer;
-#[path = "../../tests/support/model_changes.rs"]
-mod model_changes;
+use test_support::model_changes;
 
 const MODELS: [&[u8]; 8] = [
     include_bytes!("../../tests/goldens/models/bert.gguf"),

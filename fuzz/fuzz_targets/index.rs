@@ -7,9 +7,7 @@
 use libfuzzer_sys::fuzz_target;
 use loquat::base::{MemoryBudget, SharedBytes};
 use loquat::format::ModelFile;
-
-#[path = "../../tests/support/folder_oracle.rs"]
-mod folder_oracle;
+use test_support::folder_oracle;
 
 const FILE: &str = "model.safetensors.index.json";
 

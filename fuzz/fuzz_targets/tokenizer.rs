@@ -13,7 +13,8 @@ use libfuzzer_sys::fuzz_target;
 use loquat::base::{Pace, SharedBytes, at_once};
 use loquat::tokenizer::{DecodeOptions, Detokenizer, EncodeOptions, JsonDefinition, Tokenizer};
 
-const TEXTS: [&str; 5] = ["", "a", "Hello  world!\n", "\u{e9}e\u{301} \u{4f60}\u{597d} \u{1f642} 1234", "<s><unk> aaaaaaaaaaaaaaaa ab<mask>"];
+const TEXTS: [&str; 5] =
+    ["", "a", "Hello  world!\n", "\u{e9}e\u{301} \u{4f60}\u{597d} \u{1f642} 1234", "<s><unk> aaaaaaaaaaaaaaaa ab<mask>"];
 
 fuzz_target!(|bytes: &[u8]| {
     static HOOK: Once = Once::new();

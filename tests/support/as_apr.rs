@@ -4,7 +4,7 @@ use loquat::format::{ModelFile, RotaryRows, TensorInfo, Value};
 use loquat::quant::TensorType;
 use serde_json::{Map, json};
 
-use super::apr_writer::{self, Tensor};
+use crate::apr_writer::{self, Tensor};
 
 /// The number of a tensor type.
 fn dtype(ty: TensorType) -> u8 {

@@ -3,7 +3,7 @@
 use loquat::format::{Array, Container, ModelFile, Value};
 use loquat::quant::row_bytes;
 
-use super::gguf_writer::Val;
+use crate::gguf_writer::Val;
 
 /// The version of a GGUF file.
 pub fn version_of(file: &ModelFile) -> u32 {

@@ -1,5 +1,6 @@
 //! A GGUF writer for tests: well-formed files from plain values, and ill-formed ones by overriding single fields.
 
+use loquat::format::Value;
 use loquat::quant::TensorType;
 
 /// A metadata value to write.
@@ -21,6 +22,27 @@ pub enum Val {
     Array(u32, Vec<Val>),
     /// Type and bytes as they are given.
     Raw(u32, Vec<u8>),
+}
+
+/// The value that was read, to be written again.
+impl From<Value<'_>> for Val {
+    fn from(value: Value<'_>) -> Self {
+        match value {
+            Value::U8(x) => Self::U8(x),
+            Value::I8(x) => Self::I8(x),
+            Value::U16(x) => Self::U16(x),
+            Value::I16(x) => Self::I16(x),
+            Value::U32(x) => Self::U32(x),
+            Value::I32(x) => Self::I32(x),
+            Value::F32(x) => Self::F32(x),
+            Value::Bool(x) => Self::Bool(x),
+            Value::Str(x) => Self::Str(x.into()),
+            Value::U64(x) => Self::U64(x),
+            Value::I64(x) => Self::I64(x),
+            Value::F64(x) => Self::F64(x),
+            Value::Array(x) => Self::Array(x.element_type().id(), x.iter().map(Self::from).collect()),
+        }
+    }
 }
 
 impl Val {
@@ -100,9 +122,15 @@ pub struct File {
     pub tensor_count: Option<u64>,
 }
 
+impl Default for File {
+    fn default() -> Self {
+        Self { magic: *b"GGUF", version: 3, keys: vec![], tensors: vec![], alignment: 32, key_count: None, tensor_count: None }
+    }
+}
+
 impl File {
     pub fn new() -> Self {
-        Self { magic: *b"GGUF", version: 3, keys: vec![], tensors: vec![], alignment: 32, key_count: None, tensor_count: None }
+        Self::default()
     }
 
     pub fn key(mut self, key: &str, value: Val) -> Self {

@@ -2,12 +2,12 @@
 //! wrong with it, or the model computes: no panic, and equal bits whether the tokens come at once or one by one.
 
 use loquat::base::{ErrorKind, MemoryBudget, SharedBytes};
-use loquat::format::{ModelFile, Value};
+use loquat::format::ModelFile;
 use loquat::model::{LoadOptions, Model};
 use loquat::runtime::Runtime;
 use loquat::session::{EmbedStep, Embedder, EmbedderOptions, Session, SessionOptions, Step};
 
-use super::gguf_writer::{File, Tensor, Val};
+use crate::gguf_writer::{File, Tensor, Val};
 
 /// Makes the changes (six bytes each, see [`change`]) and checks what becomes of the model.
 pub fn check(runtime: &Runtime, mut file: File, changes: &[u8]) {
@@ -90,20 +90,7 @@ fn change(file: &mut File, bytes: &[u8]) {
 pub fn read(bytes: &[u8]) -> File {
     let read = ModelFile::from_bytes(SharedBytes::copied(bytes), "seed", &MemoryBudget::new(u64::MAX)).expect("a sound seed");
     let mut file = File::new();
-    file.keys = read.metadata.iter().map(|(key, value)| (key.into(), to_write(value))).collect();
+    file.keys = read.metadata.iter().map(|(key, value)| (key.into(), value.into())).collect();
     file.tensors = read.tensors.iter().map(|t| Tensor::new(&t.name, &t.dims, t.ty, t.data.to_vec())).collect();
     file
-}
-
-/// Of the values that tests/goldens/models.py writes.
-fn to_write(value: Value<'_>) -> Val {
-    match value {
-        Value::U32(x) => Val::U32(x),
-        Value::I32(x) => Val::I32(x),
-        Value::F32(x) => Val::F32(x),
-        Value::Bool(x) => Val::Bool(x),
-        Value::Str(x) => Val::Str(x.into()),
-        Value::Array(x) => Val::Array(x.element_type().id(), x.iter().map(to_write).collect()),
-        other => panic!("the seeds have no {other:?}"),
-    }
 }

@@ -11,8 +11,8 @@ use loquat::ffi::session::*;
 use loquat::ffi::status::*;
 use loquat::ffi::stream::*;
 
-use crate::common::{Golden, demo};
 use crate::handles::*;
+use test_support::{Golden, demo};
 
 fn check(session: &Handle<loquat_session>, prompt: &Golden) {
     let tokens = tokens(session);

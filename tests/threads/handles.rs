@@ -10,7 +10,7 @@ use loquat::ffi::session::*;
 use loquat::ffi::session_options::*;
 use loquat::ffi::status::*;
 
-use crate::common::demo;
+use test_support::demo;
 
 /// Tokens of a turn.
 pub const TOKENS: u32 = 6;

@@ -3,8 +3,6 @@
 //!
 //! LOQUAT_THREADS_SECONDS in the environment has the stress go on for so long (default: a few seconds); tools/tsan.sh hands it on.
 
-#[path = "../common/mod.rs"]
-mod common;
 mod deeds;
 mod handles;
 
@@ -13,7 +11,6 @@ use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Golden, goldens};
 use handles::*;
 use loquat::base::sync::Mutex;
 use loquat::ffi::batch::*;
@@ -23,6 +20,7 @@ use loquat::ffi::runtime::*;
 use loquat::ffi::session::*;
 use loquat::ffi::status::*;
 use loquat::ffi::stream::*;
+use test_support::{Golden, goldens};
 
 const THREADS: usize = 8;
 const SLOTS: usize = 12;

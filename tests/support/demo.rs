@@ -1,12 +1,10 @@
-//! What the integration tests share: the demo model and its goldens.
-
-#![allow(dead_code, reason = "each test binary uses its part")]
+//! The demo model and its goldens.
 
 use std::path::{Path, PathBuf};
 
 /// A file of the demo model.
 pub fn demo(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(file)
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../models")).join(file)
 }
 
 /// Whether cargo runs the tests through an emulator of this processor, as it does where a runner is set for the target.
