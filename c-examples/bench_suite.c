@@ -2,53 +2,10 @@
 #include "bench_stats.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { FAILED_GATE = 3, INTERRUPTED = 130 };
-
-/* Between two looks at whether Ctrl-C was pressed, and between two lines of progress. The library's clock stands still between polls. */
-#define SLICE_NS 20000000u
-#define PROGRESS_SECONDS 0.2
-
-static volatile sig_atomic_t interrupted = 0;
-
-static void on_interrupt(int number) {
-    (void)number;
-    interrupted = 1;
-}
-
-static void show_progress(const loquat_job *job, double *shown) {
-    loquat_error *error = NULL;
-    loquat_job_progress progress = {.struct_size = sizeof progress};
-    if (!stderr_is_terminal() || seconds() - *shown < PROGRESS_SECONDS) {
-        return;
-    }
-    *shown = seconds();
-    check(loquat_job_get_progress(job, &progress, &error), &error);
-    fprintf(stderr, "\r%3.0f %% %-12s", 100 * progress.progress, progress.stage);
-}
-
-/* Polls a job to its end; the status of the last poll. */
-static loquat_status run(loquat_job *job) {
-    loquat_error *error = NULL;
-    loquat_status status = LOQUAT_PENDING;
-    double shown = 0;
-    void (*before)(int) = signal(SIGINT, on_interrupt);
-    while (status == LOQUAT_PENDING) {
-        status = check(loquat_job_poll(job, SLICE_NS, &error), &error);
-        if (interrupted) {
-            check(loquat_job_cancel(job, &error), &error);
-        }
-        show_progress(job, &shown);
-    }
-    signal(SIGINT, before);
-    if (stderr_is_terminal()) {
-        fputs("\r                    \r", stderr);
-    }
-    return status;
-}
 
 typedef loquat_status (*text_of)(const loquat_bench *, char *, size_t, size_t *, loquat_error **);
 
@@ -119,7 +76,7 @@ static loquat_bench *measure(const loquat_model *model, uint32_t kind, const loq
     loquat_job *job = NULL;
     loquat_bench *bench = NULL;
     check(loquat_bench_start(model, kind, options, &job, &error), &error);
-    if (run(job) == LOQUAT_DONE) {
+    if (run_job(job) == LOQUAT_DONE) {
         check(loquat_job_take_bench(job, &bench, &error), &error);
     }
     loquat_job_free(job);
@@ -194,7 +151,7 @@ int bench_report(const struct common *common, const loquat_bench_options *option
     loquat_error *error = NULL;
     loquat_bench *benches[PART_COUNT] = {NULL};
     size_t done = 0;
-    signal(SIGINT, on_interrupt); /* to the end: a page is written whole or not at all */
+    watch_interrupts(); /* to the end: a page is written whole or not at all */
     loquat_runtime *runtime = open_runtime(common);
     loquat_model *model = open_model(common, runtime, 0);
     for (; done < PART_COUNT; done++) {
@@ -205,7 +162,7 @@ int bench_report(const struct common *common, const loquat_bench_options *option
         }
     }
     /* Nothing is written before all is there. */
-    int whole = done == PART_COUNT && !interrupted;
+    int whole = done == PART_COUNT && !was_interrupted();
     if (whole) {
         struct bytes page = {NULL, 0};
         const loquat_bench *const *all = (const loquat_bench *const *)benches;

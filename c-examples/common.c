@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,7 +89,7 @@ static void arguments_to_utf8(int argc, char **argv) {
 }
 #endif
 
-void begin(int argc, char **argv, const char *help) {
+static void begin_with(int argc, char **argv, const char *help, const char *common) {
 #ifdef _WIN32
     arguments_to_utf8(argc, argv);
     _setmode(_fileno(stdin), _O_BINARY);
@@ -103,16 +104,24 @@ void begin(int argc, char **argv, const char *help) {
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             fputs(help, stdout);
-            fputs("  -m MODEL    a GGUF file (default: the demo model)\n"
-                  "  -t THREADS  threads that compute (default: one for each core)\n"
-                  "  -c CONTEXT  tokens that the context holds (default: the model's)\n"
-                  "  --read      read the model into memory instead of mapping its file: slower to load, faster with few threads\n"
-                  "  --isa NAME  instructions to use, such as portable, avx2, avx512vnni, dotprod (default: the best here)\n"
-                  "  --help      this text\n",
-                  stdout);
+            fputs(common, stdout);
             exit(0);
         }
     }
+}
+
+void begin(int argc, char **argv, const char *help) {
+    begin_with(argc, argv, help,
+               "  -m MODEL    a GGUF or APR file, or a Hugging Face folder (default: the demo model)\n"
+               "  -t THREADS  threads that compute (default: one for each core)\n"
+               "  -c CONTEXT  tokens that the context holds (default: the model's)\n"
+               "  --read      read the model into memory instead of mapping its file: slower to load, faster with few threads\n"
+               "  --isa NAME  instructions to use, such as portable, avx2, avx512vnni, dotprod (default: the best here)\n"
+               "  --help      this text\n");
+}
+
+void begin_alone(int argc, char **argv, const char *help) {
+    begin_with(argc, argv, help, "");
 }
 
 int common_option(struct common *options, int argc, char **argv, int *at) {
@@ -360,4 +369,53 @@ void json_number(FILE *out, double number) {
     } else {
         fputs("null", out);
     }
+}
+
+/* Between two looks at whether Ctrl-C was pressed, and between two lines of progress. The library's clock stands still between polls. */
+#define SLICE_NS 20000000u
+#define PROGRESS_SECONDS 0.2
+
+static volatile sig_atomic_t interrupted = 0;
+
+static void on_interrupt(int number) {
+    (void)number;
+    interrupted = 1;
+}
+
+void watch_interrupts(void) {
+    signal(SIGINT, on_interrupt);
+}
+
+int was_interrupted(void) {
+    return interrupted;
+}
+
+static void show_progress(const loquat_job *job, double *shown) {
+    loquat_error *error = NULL;
+    loquat_job_progress progress = {.struct_size = sizeof progress};
+    if (!stderr_is_terminal() || seconds() - *shown < PROGRESS_SECONDS) {
+        return;
+    }
+    *shown = seconds();
+    check(loquat_job_get_progress(job, &progress, &error), &error);
+    fprintf(stderr, "\r%3.0f %% %-12s", 100 * progress.progress, progress.stage);
+}
+
+loquat_status run_job(loquat_job *job) {
+    loquat_error *error = NULL;
+    loquat_status status = LOQUAT_PENDING;
+    double shown = 0;
+    void (*before)(int) = signal(SIGINT, on_interrupt);
+    while (status == LOQUAT_PENDING) {
+        status = check(loquat_job_poll(job, SLICE_NS, &error), &error);
+        if (interrupted) {
+            check(loquat_job_cancel(job, &error), &error);
+        }
+        show_progress(job, &shown);
+    }
+    signal(SIGINT, before);
+    if (stderr_is_terminal()) {
+        fputs("\r                    \r", stderr);
+    }
+    return status;
 }

@@ -31,9 +31,10 @@ void bad_usage(const char *format, ...);
  * argument before it makes the call in the argument beside it.) */
 loquat_status check(loquat_status status, loquat_error *const *error);
 
-/* Remembers the program's name, puts the arguments, stdin and stdout in order (UTF-8, bytes as they are), prints `help` and ends the
- * program where --help is among the arguments. */
+/* Remembers the program's name, puts the arguments, stdin and stdout in order (UTF-8, bytes as they are), prints `help` and the common
+ * options and ends the program where --help is among the arguments. begin_alone() is for a program without the common options. */
 void begin(int argc, char **argv, const char *help);
+void begin_alone(int argc, char **argv, const char *help);
 /* Reads one of -m, -t, -c, --read, --isa at argv[*at] into `options` and steps over it; returns 0 where it is something else. */
 int common_option(struct common *options, int argc, char **argv, int *at);
 /* The value of the option at argv[*at], as text or as a number within bounds; steps to it. */
@@ -59,6 +60,12 @@ loquat_runtime *open_runtime(const struct common *options);
 loquat_model *open_model(const struct common *options, const loquat_runtime *runtime, uint32_t vocab_only);
 /* The tokens of a text. */
 uint32_t *tokenize(const loquat_model *model, const char *text, size_t length, uint32_t flags, size_t *count);
+
+/* From here on Ctrl-C does not end the program; whether it was pressed. */
+void watch_interrupts(void);
+int was_interrupted(void);
+/* Polls a job to its end, with progress where stderr is a terminal; Ctrl-C cancels it. The status of the last poll. */
+loquat_status run_job(loquat_job *job);
 
 /* Puts numbers into ascending order. */
 void sort_numbers(double *values, size_t count);

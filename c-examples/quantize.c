@@ -1,7 +1,6 @@
 /* Writes a model file anew in other tensor types. */
 #include "common.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,20 +13,14 @@ static const char HELP[] =
     "The best for their size are the Q..K ones; Q4_K_M is the usual choice.\n\n"
     "  --threads N      how many threads work (default: one for each core)\n"
     "  --imatrix TEXT   a text file like what the model is for: it is read first, to see what in the model matters more\n"
-    "  --context N      how many tokens of the text are read at a time (default: 512)\n";
+    "  --context N      how many tokens of the text are read at a time (default: 512)\n"
+    "  --help           this text\n";
 
 struct arguments {
     const char *paths[3]; /* in, out, type */
     const char *imatrix;
     uint32_t threads, context;
 };
-
-static volatile sig_atomic_t interrupted = 0;
-
-static void on_interrupt(int number) {
-    (void)number;
-    interrupted = 1;
-}
 
 static struct arguments parse(int argc, char **argv) {
     struct arguments arguments = {{NULL, NULL, NULL}, NULL, 0, 512};
@@ -63,23 +56,10 @@ static void set_importance(loquat_quantize_options *options, const struct argume
     free(text.data);
 }
 
-/* One line on a terminal, else a line for each stage. */
-static void show_progress(const loquat_job *job, const char **last_stage) {
-    loquat_error *error = NULL;
-    loquat_job_progress progress = {.struct_size = sizeof progress};
-    check(loquat_job_get_progress(job, &progress, &error), &error);
-    if (stderr_is_terminal()) {
-        fprintf(stderr, "\r%3.0f %% %-12s", 100 * progress.progress, progress.stage);
-    } else if (*last_stage != progress.stage) {
-        fprintf(stderr, "%3.0f %% %s\n", 100 * progress.progress, progress.stage);
-    }
-    *last_stage = progress.stage;
-}
-
 int main(int argc, char **argv) {
-    begin(argc, argv, HELP);
+    begin_alone(argc, argv, HELP);
     struct arguments arguments = parse(argc, argv);
-    const char *in = arguments.paths[0], *out = arguments.paths[1], *type = arguments.paths[2], *stage = NULL;
+    const char *in = arguments.paths[0], *out = arguments.paths[1], *type = arguments.paths[2];
     loquat_error *error = NULL;
     loquat_quantize_options *options = NULL;
     loquat_job *job = NULL;
@@ -94,20 +74,9 @@ int main(int argc, char **argv) {
         set_importance(options, &arguments);
     }
     check(loquat_quantize_start(runtime, in, strlen(in), out, strlen(out), options, &job, &error), &error);
-    signal(SIGINT, on_interrupt);
 
     double start = seconds();
-    loquat_status status = LOQUAT_PENDING;
-    while (status == LOQUAT_PENDING) {
-        if (interrupted) {
-            check(loquat_job_cancel(job, &error), &error);
-        }
-        status = check(loquat_job_poll(job, 50000000, &error), &error);
-        show_progress(job, &stage);
-    }
-    if (stderr_is_terminal()) {
-        fputc('\n', stderr);
-    }
+    loquat_status status = run_job(job);
     if (status == LOQUAT_DONE) {
         loquat_quantized done = {.struct_size = sizeof done};
         check(loquat_job_take_quantized(job, &done, &error), &error);

@@ -1808,8 +1808,9 @@ LOQUAT_MUST_USE loquat_status loquat_batch_remove(loquat_batch *batch, loquat_se
  * out one event. Where a pass has brought several, the next calls give them out at once. The calling thread works; the threads of the
  * runtime help.
  *
- * LOQUAT_OK: `event` says what happened in which session. LOQUAT_PENDING: the budget is used up, or all that have nothing to do are
- * beside some that another thread uses; step again. LOQUAT_IDLE: no session has anything to do; append something to one. Of a session whose turn is over, or that has failed, there is one event, and no other until
+ * LOQUAT_OK: `event` says what happened in which session. LOQUAT_PENDING: the budget is used up, step again; or the only sessions that may have
+ * something to do are in use by another thread, then at once, whatever the budget: step again later. LOQUAT_IDLE: no session
+ * has anything to do; append something to one. Of a session whose turn is over, or that has failed, there is one event, and no other until
  * something is appended to it (appending nothing lets a failed one try again); it hurts no other session. One that was cancelled has its
  * event and then goes on; remove it to stop it. A session that is in use by another thread is left out of the step.
  */
@@ -2832,7 +2833,9 @@ typedef struct loquat_bench_summary {
     double cold_start_ms;
     /** Most memory that the process has held, 10^6 bytes. Linux. */
     double peak_memory_mb;
-    /** Energy of the counted requests by the processor's counters, where the system shows them. */
+    /**
+     * Energy of the counted requests by the processor's counters, where the system shows them: of all that the machine did meanwhile, between polls too.
+     */
     double energy_joules;
     /** The same less what the idle machine uses in that time. */
     double energy_net_joules;
@@ -2840,7 +2843,7 @@ typedef struct loquat_bench_summary {
     double token_joules;
     /** Share of the model's file that was in memory before the requests, 0 to 1; NaN unless a path was given. Linux. */
     double file_in_memory_share;
-    /** The highest temperature meanwhile, degrees Celsius, where the system shows any. */
+    /** The highest temperature before a request or behind the last, degrees Celsius, where the system shows any. */
     double temperature_max_c;
     /** 1 where temperatures stayed below 80 degrees and within 2, 0 where not, UINT32_MAX where there are none. */
     uint32_t temperatures_valid;

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use loquat::base::ErrorKind;
 use loquat::kernels::Isa;
 use loquat::model::arch::families;
-use loquat::model::{LoadOptions, Model, Pooling};
+use loquat::model::{LoadOptions, Mix, Model, Pooling};
+use loquat::quant::TensorType;
+use loquat::quantize::Quantize;
 use loquat::runtime::{Runtime, RuntimeOptions, Threads};
 use loquat::session::{
     Batch, BatchOptions, BatchStep, ContextPolicy, EmbedStep, Embedder, EmbedderOptions, KvType, Session, SessionOptions, Step,
@@ -190,6 +192,31 @@ fn folders_give_the_outputs_of_the_reference() {
     }
     std::fs::remove_dir_all(scratch).unwrap();
     assert!(count >= 31, "{count} folders");
+}
+
+/// The error's share of the whole, as lengths of vectors.
+fn share_of_error(found: &[f32], expected: &[f32]) -> f64 {
+    let length = |values: &mut dyn Iterator<Item = f32>| values.map(|value| f64::from(value).powi(2)).sum::<f64>().sqrt();
+    length(&mut found.iter().zip(expected).map(|(a, b)| a - b)) / length(&mut expected.iter().copied())
+}
+
+/// Experts of eight bits beside a router in f32: each product reads activations of its own kind.
+#[test]
+fn quantised_experts_are_near_those_in_f32() {
+    let runtime = Runtime::new(RuntimeOptions { threads: Threads::Count(2), ..Default::default() }).unwrap();
+    let scratch = std::env::temp_dir().join(format!("loquat-experts-{}", std::process::id()));
+    std::fs::create_dir_all(&scratch).unwrap();
+    for name in ["mixtral", "qwen2moe", "qwen3moe", "gpt-oss"] {
+        let path = scratch.join(format!("{name}.gguf"));
+        Quantize::to(Mix::Q8_0).start(&runtime, &file(&format!("{name}.gguf")), &path).finish().unwrap();
+        let model = Model::load(&runtime, &path, LoadOptions::default()).unwrap();
+        let experts = model.tensors().iter().find(|tensor| tensor.name == "blk.0.ffn_gate_exps.weight").unwrap();
+        assert_eq!(experts.ty, TensorType::Q8_0, "{name}");
+        // Not the largest difference: a token for which another expert is chosen differs by much.
+        let share = share_of_error(&outputs(&model, name), &npy(&file(&format!("{name}.npy"))));
+        assert!(share > 1e-4 && share < 0.1, "{name}: {share:.2e}");
+    }
+    std::fs::remove_dir_all(scratch).unwrap();
 }
 
 #[test]

@@ -47,7 +47,6 @@ fn ids_and_texts_are_those_of_the_python_package() {
             build(&std::fs::read(folder().join(format!("{name}.json"))).unwrap()).unwrap_or_else(|error| panic!("{name}: {error}"));
         let first: Vec<Vec<u32>> = expected["first"].as_array().unwrap().iter().map(numbers).collect();
         let (whole, bare, decoded) = (numbers(&expected["whole"]), numbers(&expected["bare"]), numbers(&expected["decoded"]));
-        let mut other_texts = 0;
         for (index, text) in texts.iter().enumerate() {
             let ids = encode(&tokenizer, text, true);
             if let Some(first) = first.get(index) {
@@ -59,16 +58,18 @@ fn ids_and_texts_are_those_of_the_python_package() {
 
             let bytes = tokenizer.decode(&ids, DecodeOptions::default()).unwrap();
             let lossy = String::from_utf8_lossy(&bytes);
-            other_texts += usize::from(crc32(lossy.bytes()) != decoded[index]);
+            // The package takes away all spaces of the first token where Metaspace decodes, and the one at the end where BPEDecoder does.
+            let there = match &**name {
+                "suffixed" => lossy.strip_suffix(' ').unwrap_or(&lossy),
+                "unigram" => {
+                    let first = tokenizer.decode(&ids[..ids.len().min(1)], DecodeOptions::default()).unwrap();
+                    &lossy[first.iter().take_while(|&&byte| byte == b' ').count()..]
+                }
+                _ => &lossy,
+            };
+            assert_eq!(crc32(there.bytes()), decoded[index], "{name}: {text:?} becomes {lossy:?}");
             streams_like(&tokenizer, &ids, &lossy);
         }
-        // Where they differ: the package takes away all spaces at the start (Metaspace), and the one at the end (BPEDecoder).
-        let allowed = match &**name {
-            "suffixed" => 1000,
-            "unigram" => 100,
-            _ => 0,
-        };
-        assert!(other_texts <= allowed, "{name}: {other_texts} texts decode otherwise");
     }
 }
 
@@ -116,18 +117,25 @@ fn faults_are_errors_that_name_the_place() {
     refused("[]", InvalidFile, "at byte");
     refused(r#"{"model": 1}"#, InvalidFile, "at byte 10");
     refused(r#"{"model": {"type": "BPE", "vocab": {}, "merges": []}}"#, InvalidFile, "without tokens");
-    refused(r#"{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a c"]}}"#, InvalidFile, "the definition");
+    refused(r#"{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a c"]}}"#, InvalidFile, "key 'model'");
     refused(r#"{"model": {"type": "BPE", "vocab": {"a": 0, "b": 4000000000}, "merges": []}}"#, InvalidFile, "the id 4000000000");
     refused(r#"{"model": {"type": "BPE", "dropout": 0.1, "vocab": {"a": 0}, "merges": []}}"#, Unsupported, "model.dropout");
-    refused(r#"{"model": {"type": "Oracle", "vocab": {"a": 0}}}"#, InvalidFile, "the definition");
-    refused(&with(r#""pre_tokenizer":{"type":"Split","pattern":{"Regex":"("},"behavior":"Isolated","invert":false}"#), InvalidFile, "");
+    refused(r#"{"model": {"type": "Oracle", "vocab": {"a": 0}}}"#, InvalidFile, "key 'model'");
+    refused(
+        &with(r#""pre_tokenizer":{"type":"Split","pattern":{"Regex":"("},"behavior":"Isolated","invert":false}"#),
+        Unsupported,
+        "key 'pre_tokenizer'",
+    );
     refused(&with(r#""decoder":{"type":"CTC","pad_token":"a","word_delimiter_token":"b","cleanup":true}"#), Unsupported, "'CTC'");
-    refused(&with(r#""normalizer":{"type":"Sequence","normalizers":3}"#), InvalidFile, "");
+    refused(&with(r#""normalizer":{"type":"Sequence","normalizers":3}"#), InvalidFile, "key 'normalizer'");
     let prepend = format!(r#""normalizer":{{"type":"Prepend","prepend":"{}"}}"#, "x".repeat(100));
     refused(&with(&prepend), Unsupported, "Prepend");
     refused(&with(&format!(r#""normalizer":{}null{}"#, "[".repeat(1000), "]".repeat(1000))), InvalidFile, "recursion limit");
     let twice = r#""post_processor":{"type":"TemplateProcessing","single":[{"Sequence":{"id":"A","type_id":0}},{"Sequence":{"id":"A","type_id":0}}],"pair":[{"Sequence":{"id":"A","type_id":0}},{"Sequence":{"id":"B","type_id":0}}],"special_tokens":{}}"#;
     refused(&with(twice), Unsupported, "post_processor");
+    let outside = r#""post_processor":{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"x","type_id":0}},{"Sequence":{"id":"A","type_id":0}}],"pair":[{"Sequence":{"id":"A","type_id":0}},{"Sequence":{"id":"B","type_id":0}}],"special_tokens":{"x":{"id":"x","ids":[7],"tokens":["x"]}}}"#;
+    refused(&with(outside), InvalidFile, "token 7 is outside the vocabulary");
+    refused(&with(r#""normalizer":null"#).replace("1.0", "2.0"), Unsupported, "key 'version'");
 }
 
 fn encoding_error(json: &str, text: &str) -> Error {
@@ -155,6 +163,16 @@ fn patterns_and_replacements_are_bounded() {
     };
     let error = encoding_error(&replace(20), &"a".repeat(10_000));
     assert!(error.message().contains("normalisation makes more than"), "{error}");
+    // Added tokens are normalised when the file is read, and tokens decoded.
+    let added =
+        r#""added_tokens":[{"id":3,"content":"a","single_word":false,"lstrip":false,"rstrip":false,"normalized":true,"special":false}]"#;
+    let grown = replace(20).replace(r#""added_tokens":[]"#, added);
+    let error = build(grown.as_bytes()).expect_err("the file was taken");
+    assert!(error.message().contains("normalisation makes more than"), "{error}");
+    let step = format!(r#"{{"type":"Replace","pattern":{{"String":"a"}},"content":"{}"}}"#, "a".repeat(60));
+    let decoders = with(&format!(r#""decoder":{{"type":"Sequence","decoders":[{}]}}"#, vec![step; 8].join(",")));
+    let error = build(decoders.as_bytes()).expect_err("the file was taken");
+    assert!(error.message().contains("it becomes longer than"), "{error}");
     let tokenizer = build(replace(1).as_bytes()).unwrap();
     let mut ids = vec![];
     assert!(tokenizer.encode(vec![b'a'; (16 << 20) + 1], EncodeOptions::default(), &mut ids).is_err());
@@ -196,7 +214,7 @@ fn cut_and_mutated_files_are_errors_or_work() {
             let mut ids = vec![];
             if tokenizer.encode("Mira lit the <mask> lantern. 你好\n", EncodeOptions::default(), &mut ids).is_ok() {
                 let text = tokenizer.decode(&ids, DecodeOptions::default());
-                assert!(text.is_ok() || ids.iter().any(|&id| id >= tokenizer.vocab_size()));
+                assert!(text.is_ok(), "{ids:?}");
             }
         }
         assert!(taken >= 20 && refused >= 20, "{name}: {taken} taken, {refused} refused");

@@ -5,22 +5,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use loquat::base::{MemoryBudget, SharedBytes};
-use loquat::format::ModelFile;
-use test_support::folder_oracle;
-
-const FILE: &str = "config.json";
+use test_support::folder_oracle::{read_or_told, small_folder_with};
 
 fuzz_target!(|bytes: &[u8]| {
-    let mut files = folder_oracle::small_folder();
-    files.retain(|(name, _)| name != FILE);
-    files.push((FILE.to_owned(), bytes.to_vec()));
-    let files = files.iter().map(|(name, bytes)| (name.clone(), SharedBytes::copied(bytes))).collect();
-    let file = match ModelFile::from_folder(files, "folder", &MemoryBudget::new(64 << 20)) {
-        Ok(file) => file,
-        Err(error) => return assert!(error.message().starts_with("folder"), "{error}"),
-    };
-    folder_oracle::examine(&file);
+    let Some(file) = read_or_told(&small_folder_with("config.json", bytes)) else { return };
     let config: serde_json::Value = serde_json::from_slice(bytes).expect("what was read is JSON");
     let hidden = config["text_config"]["hidden_size"].as_u64().or(config["hidden_size"].as_u64());
     let architecture = file.metadata.str("general.architecture").unwrap().unwrap();

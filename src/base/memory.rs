@@ -208,6 +208,8 @@ unsafe impl Element for u32 {}
 unsafe impl Element for u64 {}
 // SAFETY: as above.
 unsafe impl Element for f32 {}
+// SAFETY: as above.
+unsafe impl Element for f64 {}
 
 /// A zeroed, 64-byte aligned, fixed-size array whose bytes are taken from a [`MemoryBudget`].
 #[derive(Debug)]

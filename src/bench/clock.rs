@@ -5,7 +5,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::base::Pace;
+use crate::base::pool::{Budget, Cursor, Outcome};
+use crate::base::{Pace, Result};
 
 use super::statistics::{Bootstrap, Interval, RESAMPLES};
 
@@ -41,6 +42,23 @@ impl Clock {
         let before = Instant::now();
         self.pace.spend(usize::MAX).await;
         self.paused += before.elapsed();
+    }
+
+    /// Runs work of the pool to its end, in slices with pauses; the milliseconds that it took.
+    ///
+    /// # Errors
+    /// Those of `run`.
+    pub async fn in_slices(&mut self, mut run: impl FnMut(&mut Cursor, Budget) -> Result<Outcome>) -> Result<f64> {
+        let (mut cursor, begin) = (Cursor::default(), self.now_ms());
+        loop {
+            let end = Instant::now() + Duration::from_nanos(self.slice_ns());
+            let outcome = run(&mut cursor, Budget::Until(end))?;
+            let spent_ms = self.now_ms() - begin;
+            self.pause().await;
+            if outcome == Outcome::Finished {
+                return Ok(spent_ms);
+            }
+        }
     }
 
     /// Does something that is not to be measured.

@@ -115,6 +115,7 @@ impl ColdStartOptions {
     /// All starts. Each counts as a unit of the stage's progress.
     pub(super) async fn start_all(&self, clock: &mut Clock) -> Result<Vec<Begun>> {
         let mut starts = vec![];
+        clock.pace().expect(u64::from(self.repeats) + 1);
         for number in 0..=self.repeats {
             let begun = self.start(clock).await?;
             if number > 0 {
@@ -166,7 +167,6 @@ pub fn measure(model: &Model, options: ColdStartOptions) -> Result<Job<ColdStart
 async fn run(context: Context, options: ColdStartOptions, pace: Pace) -> Result<ColdStartResult> {
     let mut clock = Clock::new(pace.clone());
     pace.stage(0);
-    pace.expect(u64::from(options.repeats) + 1);
     let starts = options.start_all(&mut clock).await?;
     let times: Vec<f64> = starts.iter().map(|begun| begun.first_token_ms).collect();
     let summary = SeriesSummary::of(&times, 0, &mut clock).await;

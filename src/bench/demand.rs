@@ -67,14 +67,13 @@ impl Demand {
         let config = model.config()?;
         let shape = config.kv_shape();
         let share = if config.expert_count > 0 { config.expert_used_count as f64 / config.expert_count as f64 } else { 1.0 };
-        let row = kv_type.row_bytes(shape.key_dim) + kv_type.row_bytes(shape.value_dim);
         let mut demand = Self {
             weight_bytes: 0.0,
             operations: [0.0; 3],
             output_operations: [0.0; 3],
             expert_bytes: 0.0,
             expert_share: share,
-            kv_bytes: (shape.layers * shape.heads * row) as f64,
+            kv_bytes: shape.position_bytes(kv_type) as f64,
             attention_operations: (2 * shape.layers * config.head_count * (shape.key_dim + shape.value_dim)) as f64,
         };
         // Where the file has no output matrix, the table of embeddings is it; else a token reads one row of that table.
@@ -84,17 +83,21 @@ impl Demand {
             let (kind, products) = (arithmetic(tensor) as usize, 2.0 * tensor.elements() as f64);
             match name {
                 "token_embd.weight" if !tied => {}
+                // A row of these for each token.
+                "position_embd.weight" | "token_types.weight" => {}
                 "token_embd.weight" | "output.weight" => {
                     demand.weight_bytes += bytes;
                     demand.output_operations[kind] += products;
                 }
                 _ if name.contains("_exps.") => {
                     demand.expert_bytes += bytes;
-                    demand.operations[kind] += products * share;
+                    if name.ends_with(".weight") {
+                        demand.operations[kind] += products * share;
+                    }
                 }
                 _ => {
                     demand.weight_bytes += bytes;
-                    if tensor.dims.len() > 1 {
+                    if tensor.dims.len() > 1 && name.ends_with(".weight") {
                         demand.operations[kind] += products;
                     }
                 }

@@ -1,12 +1,9 @@
 //! What it is worth that gate and up projections and the activation between them are one operation: the same products on the model's own
 //! weights, fused and in three operations, in turns. Both must give the same bits before their times mean anything.
 
-use std::time::{Duration, Instant};
-
 use serde_json::{Value, json};
 
 use crate::base::Result;
-use crate::base::pool::{Budget, Cursor, Outcome};
 use crate::format::TensorInfo;
 use crate::kernels::Matrix;
 use crate::kernels::ops::fusion::{GatedProducts, Pair};
@@ -135,16 +132,7 @@ impl Fusion {
 
 /// Computes all products once; the milliseconds that it took.
 async fn compute(way: &mut GatedProducts, runtime: &Runtime, clock: &mut Clock) -> Result<f64> {
-    let (mut cursor, begin) = (Cursor::default(), clock.now_ms());
-    loop {
-        let end = Instant::now() + Duration::from_nanos(clock.slice_ns());
-        if way.run(runtime.pool(), &mut cursor, Budget::Until(end))? == Outcome::Finished {
-            let spent_ms = clock.now_ms() - begin;
-            clock.pause().await;
-            return Ok(spent_ms);
-        }
-        clock.pause().await;
-    }
+    clock.in_slices(|cursor, budget| way.run(runtime.pool(), cursor, budget)).await
 }
 
 async fn row(model: &Model, pairs: &[Pair], columns: usize, repeats: u32, seed: u64, clock: &mut Clock) -> Result<FusionRow> {

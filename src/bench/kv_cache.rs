@@ -157,9 +157,7 @@ async fn row(model: &Model, settings: &Settings, length: u32, repeats: u32, cloc
             if !row.logits_equal {
                 break;
             }
-            let shape = model.config()?.kv_shape();
-            let position = settings.kv_type.row_bytes(shape.key_dim) + settings.kv_type.row_bytes(shape.value_dim);
-            row.kv_bytes = (shape.layers * shape.heads * position * cached.position()) as u64;
+            row.kv_bytes = (model.config()?.kv_shape().position_bytes(settings.kv_type) * cached.position()) as u64;
             continue;
         }
         row.cached_ms.push(times.0);

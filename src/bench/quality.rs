@@ -16,7 +16,7 @@ use super::clock::Clock;
 use super::divergence::Divergence;
 use super::finding::{Finding, Kind, Verdict, beyond, check_limits};
 use super::host::{Context, Subject};
-use super::recompute::at_once;
+use super::recompute::{self, at_once};
 use super::request::step;
 use super::settings::Settings;
 use super::statistics::{Bootstrap, Interval, P50, P99, Percentile, Sorted, Statistic, mean};
@@ -192,10 +192,7 @@ impl Scorer {
     /// Computes the next tokens of a window. Their logits are there until the next call.
     async fn next(&mut self, tokens: &[u32], clock: &mut Clock) -> Result<()> {
         self.session.append(tokens)?;
-        match step(&mut self.session, clock).await? {
-            Step::Done { .. } => Ok(()),
-            other => Err(Error::internal(format!("a turn of no tokens brought {other:?}"))),
-        }
+        recompute::end(&mut self.session, 0, clock).await
     }
 
     fn logits(&self, position: usize) -> Result<&[f32]> {

@@ -41,7 +41,7 @@ pub(super) async fn one_by_one(session: &mut Session, tokens: &[u32], generate: 
     Ok(clock.now_ms() - begin)
 }
 
-async fn end(session: &mut Session, generate: u32, clock: &mut Clock) -> Result<()> {
+pub(super) async fn end(session: &mut Session, generate: u32, clock: &mut Clock) -> Result<()> {
     if generate > 0 {
         return expect_token(session, clock).await;
     }

@@ -98,12 +98,12 @@ async fn run(model: Model, options: RequestsOptions, pace: Pace) -> Result<Bench
         sensors.before_request(&mut clock).await;
         let note = |point: KvUse, first: bool| {
             if first {
-                sensors.first_token(point.at_ms);
+                sensors.first_token();
             }
             kv.note(external.add_to(point));
         };
         let times = answer(&mut session, &prompt, workload.output_tokens, &mut clock, note).await?;
-        sensors.after_request(clock.now_ms());
+        sensors.after_request();
         // What is judged is the speed of generation, or of the prompt where one token is generated alone.
         let sample = times.generation_tok_s().unwrap_or(times.prefill_tok_s());
         requests.push(times);

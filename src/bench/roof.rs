@@ -4,11 +4,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
-use crate::base::pool::{Budget, Cursor, Lane, Outcome, Sequence};
+use crate::base::pool::{Lane, Sequence};
 use crate::base::{AlignedBuf, Error, ErrorKind, MemoryCategory, Result};
 use crate::kernels::peak::{Arithmetic, Bursts, Peaks, Reading};
 use crate::runtime::Runtime;
@@ -222,14 +221,6 @@ impl Meter<'_> {
 
     async fn time_ms<S: Sequence>(&self, sequence: &S, threads: usize, clock: &mut Clock) -> Result<f64> {
         let mut lane = Lane::new(Arc::new(AtomicBool::new(false))).with_threads(threads);
-        let (mut cursor, begin) = (Cursor::default(), clock.now_ms());
-        loop {
-            let end = Instant::now() + Duration::from_nanos(clock.slice_ns());
-            let outcome = self.runtime.pool().run(&mut lane, sequence, &mut cursor, Budget::Until(end))?;
-            if outcome == Outcome::Finished {
-                return Ok(clock.now_ms() - begin);
-            }
-            clock.pause().await;
-        }
+        clock.in_slices(|cursor, budget| self.runtime.pool().run(&mut lane, sequence, cursor, budget)).await
     }
 }

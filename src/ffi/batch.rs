@@ -272,8 +272,9 @@ pub unsafe extern "C" fn loquat_batch_remove(
 /// out one event. Where a pass has brought several, the next calls give them out at once. The calling thread works; the threads of the
 /// runtime help.
 ///
-/// LOQUAT_OK: `event` says what happened in which session. LOQUAT_PENDING: the budget is used up, or all that have nothing to do are
-/// beside some that another thread uses; step again. LOQUAT_IDLE: no session has anything to do; append something to one. Of a session whose turn is over, or that has failed, there is one event, and no other until
+/// LOQUAT_OK: `event` says what happened in which session. LOQUAT_PENDING: the budget is used up, step again; or the only sessions that may have
+/// something to do are in use by another thread, then at once, whatever the budget: step again later. LOQUAT_IDLE: no session
+/// has anything to do; append something to one. Of a session whose turn is over, or that has failed, there is one event, and no other until
 /// something is appended to it (appending nothing lets a failed one try again); it hurts no other session. One that was cancelled has its
 /// event and then goes on; remove it to stop it. A session that is in use by another thread is left out of the step.
 #[unsafe(no_mangle)]

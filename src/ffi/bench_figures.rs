@@ -62,7 +62,7 @@ pub struct loquat_bench_summary {
     pub cold_start_ms: f64,
     /// Most memory that the process has held, 10^6 bytes. Linux.
     pub peak_memory_mb: f64,
-    /// Energy of the counted requests by the processor's counters, where the system shows them.
+    /// Energy of the counted requests by the processor's counters, where the system shows them: of all that the machine did meanwhile, between polls too.
     pub energy_joules: f64,
     /// The same less what the idle machine uses in that time.
     pub energy_net_joules: f64,
@@ -70,7 +70,7 @@ pub struct loquat_bench_summary {
     pub token_joules: f64,
     /// Share of the model's file that was in memory before the requests, 0 to 1; NaN unless a path was given. Linux.
     pub file_in_memory_share: f64,
-    /// The highest temperature meanwhile, degrees Celsius, where the system shows any.
+    /// The highest temperature before a request or behind the last, degrees Celsius, where the system shows any.
     pub temperature_max_c: f64,
     /// 1 where temperatures stayed below 80 degrees and within 2, 0 where not, UINT32_MAX where there are none.
     pub temperatures_valid: u32,

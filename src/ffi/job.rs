@@ -126,6 +126,19 @@ pub(super) fn started(work: Work) -> (Work, Watched) {
     (work, watched)
 }
 
+/// Begins the load that `job` makes.
+///
+/// # Safety
+/// The pointers are NULL or valid.
+pub(super) unsafe fn load_later(
+    out: *mut *mut loquat_job,
+    error: *mut *mut loquat_error,
+    job: impl FnOnce() -> Result<Job<Model>, Failure>,
+) -> loquat_status {
+    // SAFETY: as promised by the caller.
+    unsafe { call(error, || handle::make(out, "job", || Ok(started(Work::Model(job()?))))) }
+}
+
 /// Begins to load a model file, as loquat_model_load does it. Nothing is done yet, not even looked for: that is the polls' work. The result is
 /// taken with loquat_job_take_model. The job keeps its runtime.
 #[unsafe(no_mangle)]
@@ -140,12 +153,10 @@ pub unsafe extern "C" fn loquat_model_load_start(
 ) -> loquat_status {
     // SAFETY: this and every block below: pointers from C are NULL or valid, as the conventions of the header ask of the caller.
     unsafe {
-        call(error, || {
-            handle::make(job, "job", || {
-                let runtime = handle::shared(runtime)?;
-                let path = buffer::text(path, path_length, "path")?;
-                Ok(started(Work::Model(Model::load_job(&runtime, Path::new(path), handle::copy_or_default(options)?))))
-            })
+        load_later(job, error, || {
+            let runtime = handle::shared(runtime)?;
+            let path = buffer::text(path, path_length, "path")?;
+            Ok(Model::load_job(&runtime, Path::new(path), handle::copy_or_default(options)?))
         })
     }
 }
@@ -169,12 +180,11 @@ pub unsafe extern "C" fn loquat_model_load_buffer_start(
 ) -> loquat_status {
     // SAFETY: as above.
     unsafe {
-        call(error, || {
-            handle::make(job, "job", || {
-                let lent = lent(data, length, release, user_data)?;
-                let runtime = handle::shared(runtime)?;
-                Ok(started(Work::Model(Model::from_bytes_job(&runtime, lent, "lent buffer", handle::copy_or_default(options)?))))
-            })
+        // NULL for `job` is an error before anything is taken over.
+        load_later(job, error, || {
+            let lent = lent(data, length, release, user_data)?;
+            let runtime = handle::shared(runtime)?;
+            Ok(Model::from_bytes_job(&runtime, lent, "lent buffer", handle::copy_or_default(options)?))
         })
     }
 }

@@ -6,7 +6,7 @@ use std::ffi::{c_char, c_void};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::base::SharedBytes;
+use crate::base::{Job, SharedBytes};
 use crate::format::{Access, TensorInfo};
 use crate::model::{LoadOptions, Model, ModelConfig};
 use crate::tokenizer::Tokenizer;
@@ -182,6 +182,19 @@ pub unsafe extern "C" fn loquat_model_options_set(
     }
 }
 
+/// Runs the load that `job` makes to its end.
+///
+/// # Safety
+/// The pointers are NULL or valid.
+pub(super) unsafe fn load_now(
+    model: *mut *mut loquat_model,
+    error: *mut *mut loquat_error,
+    job: impl FnOnce() -> Result<Job<Model>, Failure>,
+) -> loquat_status {
+    // SAFETY: as promised by the caller.
+    unsafe { call(error, || handle::make(model, "model", || Ok((job()?.finish()?, ())))) }
+}
+
 /// Loads a model: a GGUF file (or any of those of a model in several files, NAME-00001-of-00003.gguf, beside each other), an APR file (version 2), a
 /// folder as Hugging Face's libraries write it (config.json, safetensors, tokenizer.json), or a safetensors file in such a folder. `path` is UTF-8
 /// on every system. `options` may be NULL for the defaults; they are not kept. Blocks until
@@ -201,12 +214,10 @@ pub unsafe extern "C" fn loquat_model_load(
 ) -> loquat_status {
     // SAFETY: as above.
     unsafe {
-        call(error, || {
-            handle::make(model, "model", || {
-                let runtime = handle::shared(runtime)?;
-                let path = buffer::text(path, path_length, "path")?;
-                Ok((Model::load(&runtime, Path::new(path), handle::copy_or_default(options)?)?, ()))
-            })
+        load_now(model, error, || {
+            let runtime = handle::shared(runtime)?;
+            let path = buffer::text(path, path_length, "path")?;
+            Ok(Model::load_job(&runtime, Path::new(path), handle::copy_or_default(options)?))
         })
     }
 }
@@ -232,12 +243,10 @@ pub unsafe extern "C" fn loquat_model_load_buffer(
 ) -> loquat_status {
     // SAFETY: as above.
     unsafe {
-        call(error, || {
-            handle::make(model, "model", || {
-                let lent = lent(data, length, release, user_data)?;
-                let runtime = handle::shared(runtime)?;
-                Ok((Model::from_bytes(&runtime, lent, "lent buffer", handle::copy_or_default(options)?)?, ()))
-            })
+        load_now(model, error, || {
+            let lent = lent(data, length, release, user_data)?;
+            let runtime = handle::shared(runtime)?;
+            Ok(Model::from_bytes_job(&runtime, lent, "lent buffer", handle::copy_or_default(options)?))
         })
     }
 }

@@ -8,13 +8,12 @@ use std::ffi::c_void;
 use crate::base::{Error, Job};
 use crate::format::{Origin, ReadAt};
 use crate::model::Model;
-use crate::runtime::Runtime;
 
-use super::call::{Failure, call};
+use super::call::Failure;
 use super::error::loquat_error;
 use super::handle;
-use super::job::{Work, loquat_job, started};
-use super::model::{loquat_model, loquat_model_options};
+use super::job::{load_later, loquat_job};
+use super::model::{load_now, loquat_model, loquat_model_options};
 use super::runtime::loquat_runtime;
 use super::status::loquat_status;
 
@@ -75,10 +74,10 @@ unsafe fn part(_: i32, _: u64, _: u64) -> Result<Origin, Failure> {
 /// The job for an origin.
 ///
 /// # Safety
-/// `options` is NULL or valid.
-unsafe fn load(runtime: &Runtime, origin: Origin, options: *const loquat_model_options) -> Result<Job<Model>, Failure> {
+/// The pointers are NULL or valid.
+unsafe fn load(runtime: *const loquat_runtime, origin: Origin, options: *const loquat_model_options) -> Result<Job<Model>, Failure> {
     // SAFETY: as promised by the caller.
-    Ok(Model::from_origin_job(runtime, origin, unsafe { handle::copy_or_default(options) }?))
+    unsafe { Ok(Model::from_origin_job(&*handle::shared(runtime)?, origin, handle::copy_or_default(options)?)) }
 }
 
 /// Loads a model from `length` bytes of an open file, from `offset` on, that are one whole model file (GGUF or APR). The descriptor is duplicated:
@@ -99,14 +98,7 @@ pub unsafe extern "C" fn loquat_model_load_descriptor(
     error: *mut *mut loquat_error,
 ) -> loquat_status {
     // SAFETY: this and every block below: pointers from C are NULL or valid, as the conventions of the header ask of the caller.
-    unsafe {
-        call(error, || {
-            handle::make(model, "model", || {
-                let runtime = handle::shared(runtime)?;
-                Ok((load(&runtime, part(descriptor, offset, length)?, options)?.finish()?, ()))
-            })
-        })
-    }
+    unsafe { load_now(model, error, || load(runtime, part(descriptor, offset, length)?, options)) }
 }
 
 /// Begins to load a model as loquat_model_load_descriptor does it. The descriptor is duplicated at once.
@@ -122,14 +114,7 @@ pub unsafe extern "C" fn loquat_model_load_descriptor_start(
     error: *mut *mut loquat_error,
 ) -> loquat_status {
     // SAFETY: as above.
-    unsafe {
-        call(error, || {
-            handle::make(job, "job", || {
-                let runtime = handle::shared(runtime)?;
-                Ok(started(Work::Model(load(&runtime, part(descriptor, offset, length)?, options)?)))
-            })
-        })
-    }
+    unsafe { load_later(job, error, || load(runtime, part(descriptor, offset, length)?, options)) }
 }
 
 /// Loads a model from `length` bytes that `read` gives: one whole model file (GGUF or APR), from its first byte to its last, in this order, about
@@ -148,14 +133,7 @@ pub unsafe extern "C" fn loquat_model_load_callback(
     error: *mut *mut loquat_error,
 ) -> loquat_status {
     // SAFETY: as above.
-    unsafe {
-        call(error, || {
-            handle::make(model, "model", || {
-                let runtime = handle::shared(runtime)?;
-                Ok((load(&runtime, reader(read, user_data, length)?, options)?.finish()?, ()))
-            })
-        })
-    }
+    unsafe { load_now(model, error, || load(runtime, reader(read, user_data, length)?, options)) }
 }
 
 /// Begins to load a model as loquat_model_load_callback does it. `read` is called by loquat_job_poll, on the thread that polls, until the job
@@ -172,12 +150,5 @@ pub unsafe extern "C" fn loquat_model_load_callback_start(
     error: *mut *mut loquat_error,
 ) -> loquat_status {
     // SAFETY: as above.
-    unsafe {
-        call(error, || {
-            handle::make(job, "job", || {
-                let runtime = handle::shared(runtime)?;
-                Ok(started(Work::Model(load(&runtime, reader(read, user_data, length)?, options)?)))
-            })
-        })
-    }
+    unsafe { load_later(job, error, || load(runtime, reader(read, user_data, length)?, options)) }
 }

@@ -70,7 +70,7 @@ pub unsafe extern "C" fn loquat_quantize_options_new(
     error: *mut *mut loquat_error,
 ) -> loquat_status {
     // SAFETY: this and every block below: pointers from C are NULL or valid, as the conventions of the header ask of the caller.
-    unsafe { call(error, || handle::make(options, "options", || Ok((Quantize::to(Mix::Q4_K_M), ())))) }
+    unsafe { call(error, || handle::make(options, "options", || Ok((Quantize::default(), ())))) }
 }
 
 /// Frees options. NULL is fine.
@@ -160,7 +160,7 @@ unsafe fn job_of(
         let runtime = handle::shared(runtime)?;
         let input = buffer::text(input, input_length, "input")?;
         let output = buffer::text(output, output_length, "output")?;
-        let options = if options.is_null() { Quantize::to(Mix::Q4_K_M) } else { handle::shared(options)?.clone() };
+        let options = handle::copy_or_default(options)?;
         Ok(options.start(&runtime, Path::new(input), Path::new(output)))
     }
 }

@@ -60,11 +60,11 @@ pub struct TokenizerJson {
     pub json: SharedBytes,
     /// The name of the file, for messages.
     pub name: String,
-    /// Texts of the tokens that begin and end a text, separate and pad.
+    /// The text of the token that begins a text.
     pub bos: Option<String>,
-    /// As above.
+    /// Of the one that ends a text.
     pub eos: Option<String>,
-    /// As above.
+    /// Of the one that fills a batch.
     pub padding: Option<String>,
 }
 
@@ -120,9 +120,7 @@ impl ModelFile {
     /// place where the file contradicts its format, [`Unsupported`](crate::base::ErrorKind::Unsupported) for big-endian files, other
     /// versions than 2 and 3, and unknown tensor types, [`OutOfMemory`](crate::base::ErrorKind::OutOfMemory) by the budget.
     pub fn open(path: &Path, access: Access, budget: &Arc<MemoryBudget>) -> Result<Self> {
-        let pace = Pace::unhurried();
-        let origin = Origin::Path(path.to_owned());
-        at_once(async { Self::read(Files::open(origin, access, budget, &pace).await?, Conversion::Done, budget, &pace).await })
+        Self::read_at_once(Origin::Path(path.to_owned()), access, budget)
     }
 
     /// Reads a GGUF or APR file that already lies in memory; nothing is copied. `name` stands for the file in error messages.
@@ -130,9 +128,7 @@ impl ModelFile {
     /// # Errors
     /// As [`open`](Self::open), but for `Io`.
     pub fn from_bytes(bytes: SharedBytes, name: impl Into<String>, budget: &Arc<MemoryBudget>) -> Result<Self> {
-        let pace = Pace::unhurried();
-        let origin = Origin::Bytes(bytes, name.into());
-        at_once(async { Self::read(Files::open(origin, Access::Map, budget, &pace).await?, Conversion::Done, budget, &pace).await })
+        Self::read_at_once(Origin::Bytes(bytes, name.into()), Access::Map, budget)
     }
 
     /// Reads a Hugging Face folder whose files already lie in memory, by their names. `name` stands for the folder in error messages.
@@ -140,9 +136,12 @@ impl ModelFile {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn from_folder(files: Vec<(String, SharedBytes)>, name: impl Into<String>, budget: &Arc<MemoryBudget>) -> Result<Self> {
+        Self::read_at_once(Origin::Folder(files, name.into()), Access::Map, budget)
+    }
+
+    fn read_at_once(origin: Origin, access: Access, budget: &Arc<MemoryBudget>) -> Result<Self> {
         let pace = Pace::unhurried();
-        let origin = Origin::Folder(files, name.into());
-        at_once(async { Self::read(Files::open(origin, Access::Map, budget, &pace).await?, Conversion::Done, budget, &pace).await })
+        at_once(async { Self::read(Files::open(origin, access, budget, &pace).await?, Conversion::Done, budget, &pace).await })
     }
 
     /// Reads what lies in `files`, in pieces.
@@ -177,11 +176,6 @@ impl ModelFile {
     /// The container that the model came in.
     pub fn container(&self) -> Container {
         self.container
-    }
-
-    /// Takes the `tokenizer.json` out, so that its text goes when who took it has read it.
-    pub fn take_tokenizer(&mut self) -> Option<TokenizerJson> {
-        self.tokenizer.take()
     }
 
     /// Bytes in all files whose tensors these are.

@@ -17,6 +17,7 @@ use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
 use super::cursor::Cursor;
 use super::json;
+use super::metadata::sorted_unique;
 use crate::base::sort::sort;
 use crate::base::{Error, Pace, Result, SharedBytes};
 use crate::quant::TensorType;
@@ -114,6 +115,8 @@ pub(super) async fn read(file: &SharedBytes, pace: &Pace) -> Result<Vec<RawTenso
         let tensor = entry.locate(file, data_start, data_len).map_err(|error| error.at(format_args!("tensor '{name}'")))?;
         tensors.push(RawTensor { name, ..tensor });
     }
+    let names = sorted_unique(tensors.len(), |index| &*tensors[index].name, pace).await?;
+    names.map_err(|error| error.describe("tensor", "tensors"))?;
     no_gaps(&tensors, data_start as u64, file.len() as u64, pace).await?;
     Ok(tensors)
 }

@@ -84,12 +84,25 @@ impl Source {
         if len > limit {
             return Err(Error::invalid_file(format!("{name}: {len} bytes; at most {limit} are read")));
         }
-        let size =
-            usize::try_from(len).map_err(|_| Error::out_of_memory(format!("{}: {len} bytes pass the address space", doing("open"))))?;
+        Self::within(&file, 0, len, name, access, budget, pace).await
+    }
+
+    async fn within(
+        file: &File,
+        offset: u64,
+        len: u64,
+        name: String,
+        access: Access,
+        budget: &Arc<MemoryBudget>,
+        pace: &Pace,
+    ) -> Result<Self> {
+        let size = usize::try_from(len).map_err(|_| Error::out_of_memory(format!("{name}: {len} bytes pass the address space")))?;
         let bytes = match access {
             // An empty range can't be mapped.
-            Access::Map if size > 0 => map(&file, 0, size, budget).map_err(|error| Error::io(doing("map"), &error))?,
-            Access::Map | Access::Read => read(&file, 0, size, budget, pace).await.map_err(|error| error.at(doing("read")))?,
+            Access::Map if size > 0 => map(file, offset, size, budget).map_err(|error| Error::io(format_args!("map {name}"), &error))?,
+            Access::Map | Access::Read => {
+                read(file, offset, size, budget, pace).await.map_err(|error| error.at(format_args!("read {name}")))?
+            }
         };
         Ok(Self { bytes, name })
     }
@@ -115,12 +128,7 @@ impl Source {
             let error = format!("{name}: {len} bytes from offset {offset} on, but the file has {} bytes", status.len());
             return Err(Error::invalid_argument(error));
         }
-        let size = usize::try_from(len).map_err(|_| Error::out_of_memory(format!("{name}: {len} bytes pass the address space")))?;
-        let bytes = match access {
-            Access::Map if size > 0 => map(&file, offset, size, budget).map_err(|error| Error::io(format_args!("map {name}"), &error))?,
-            Access::Map | Access::Read => read(&file, offset, size, budget, pace).await.map_err(|error| error.at(&name))?,
-        };
-        Ok(Self { bytes, name })
+        Self::within(&file, offset, len, name, access, budget, pace).await
     }
 
     /// All `len` bytes that `reader` has, in private memory.

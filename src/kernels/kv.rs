@@ -84,6 +84,13 @@ pub struct KvShape {
     pub value_dim: usize,
 }
 
+impl KvShape {
+    /// Bytes of the elements of one position in a cache of `ty`, no padding counted.
+    pub fn position_bytes(&self, ty: KvType) -> usize {
+        self.layers * self.heads * (ty.row_bytes(self.key_dim) + ty.row_bytes(self.value_dim))
+    }
+}
+
 /// Byte offsets within a page of one shape and type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KvLayout {
@@ -345,9 +352,7 @@ impl KvCache {
 
     /// Bytes that the filled positions take, by the elements of the model (no padding counted).
     pub fn live_bytes(&self) -> u64 {
-        let head = self.layout.ty.row_bytes(self.shape.key_dim) + self.layout.ty.row_bytes(self.shape.value_dim);
-        let per_position = self.shape.layers * self.shape.heads * head;
-        (per_position * self.len) as u64
+        (self.shape.position_bytes(self.layout.ty) * self.len) as u64
     }
 
     /// The byte layout of a page.

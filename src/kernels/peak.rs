@@ -116,29 +116,33 @@ impl Sequence for Bursts {
     }
 }
 
-/// Words that a thread reads at a stretch: as long as an item of a product of few columns at least.
-const STRETCH: usize = (64 << 10) / size_of::<u64>();
+/// Words that a thread reads at a stretch, a shorter block several times over: so many that claiming the stretch takes no time beside it.
+const STRETCH: usize = (512 << 10) / size_of::<u64>();
 
 /// Memory read from one end to the other, some times over, as the worker pool runs it. Threads take stretches in their order, so that the
 /// block is read once a time by all of them together.
 pub struct Reading<'a> {
     read: fn(&[u64]) -> u64,
     words: &'a [u64],
-    times: u32,
+    /// How often all stretches are taken.
+    rounds: u32,
+    /// How often each is read then: more than once where it is the whole block.
+    repeats: u32,
     /// What was read, so that the reading is not left out.
     sum: AtomicU64,
 }
 
 impl<'a> Reading<'a> {
-    /// Reads `words` so many times, or as often as fits in one run.
+    /// Reads `words` so many times, or as often as fits in one run; less often by a part of a stretch where a stretch is several times.
     pub fn new(peaks: &Peaks, words: &'a [u64], times: u32) -> Self {
         let stretches = words.len().div_ceil(STRETCH).clamp(1, MAX_ITEMS as usize) as u32;
-        Self { read: peaks.read, words, times: times.min(MAX_ITEMS / stretches), sum: AtomicU64::new(0) }
+        let repeats = ((STRETCH / words.len().max(1)) as u32).clamp(1, times.max(1));
+        Self { read: peaks.read, words, rounds: (times / repeats).min(MAX_ITEMS / stretches), repeats, sum: AtomicU64::new(0) }
     }
 
     /// Bytes that are read.
     pub fn bytes(&self) -> u64 {
-        size_of_val(self.words) as u64 * u64::from(self.times)
+        size_of_val(self.words) as u64 * u64::from(self.rounds) * u64::from(self.repeats)
     }
 
     /// The sum of all words that were read.
@@ -157,13 +161,15 @@ impl Sequence for Reading<'_> {
     }
 
     fn items(&self, _op: usize) -> u32 {
-        self.stretches() as u32 * self.times
+        self.stretches() as u32 * self.rounds
     }
 
     unsafe fn run(&self, _op: usize, item: u32, _next: Option<u32>, _worker: usize) {
         let first = item as usize % self.stretches() * STRETCH;
         let words = &self.words[first..self.words.len().min(first + STRETCH)];
-        self.sum.fetch_add((self.read)(words), Ordering::Relaxed);
+        for _ in 0..self.repeats {
+            self.sum.fetch_add((self.read)(words), Ordering::Relaxed);
+        }
     }
 }
 
@@ -197,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn twice_the_rounds_take_about_twice_the_time() {
+    fn four_times_the_rounds_take_more_than_twice_the_time() {
         for isa in Isa::available() {
             let peaks = Peaks::for_isa(isa).unwrap();
             for arithmetic in Arithmetic::ALL {

@@ -11,7 +11,7 @@ use super::arch;
 /// Largest value of any size in a configuration: far above real models, small enough that products of three fit in 64 bits.
 const MOST: u64 = 1 << 20;
 
-/// Sizes and constants of a decoder model. Names as in the GGUF metadata.
+/// Sizes and constants of a model. Names as in the GGUF metadata.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelConfig {
     /// `general.architecture`
@@ -179,9 +179,12 @@ impl ModelConfig {
         if causal.is_some_and(|causal| causal == family.encoder) {
             return Err(Error::unsupported(format!("key '{}' in architecture '{architecture}'", keys.key("attention.causal"))));
         }
+        // Of the others, refuse_options() has let pass what changes nothing.
+        let computed = |name: &str| family.options.contains(&name);
         let option = |name: &str| match metadata.f64(&keys.key(name))? {
             Some(0.0) => Ok(None),
-            _ => Ok::<_, Error>(keys.positive(name)?.map(|x| x as f32)),
+            _ if !computed(name) => Ok(None),
+            _ => keys.positive_f32(name),
         };
         Ok(Self {
             name: metadata.str("general.name")?.map(str::to_owned),
@@ -204,7 +207,7 @@ impl ModelConfig {
             rope_scaling: keys.rope_scaling(context_length)?,
             rope_original: keys.optional("rope.scaling.original_context_length")?,
             rope_magnitude: keys.positive("rope.scaling.attn_factor")?,
-            sliding_window: keys.window()?,
+            sliding_window: keys.window()?.filter(|_| computed("attention.sliding_window")),
             sliding_window_pattern: keys.window_pattern()?,
             attention_scale: option("attention.scale")?,
             attention_soft_cap: option("attn_logit_softcapping")?,
@@ -223,7 +226,9 @@ impl ModelConfig {
 
     /// The KV cache of the model.
     pub fn kv_shape(&self) -> KvShape {
-        KvShape { layers: self.block_count, heads: self.head_count_kv, key_dim: self.key_length, value_dim: self.value_length }
+        // An encoder's keys and values are read right after they are written, layer by layer.
+        let layers = if self.encoder { 1 } else { self.block_count };
+        KvShape { layers, heads: self.head_count_kv, key_dim: self.key_length, value_dim: self.value_length }
     }
 
     /// Width of all query heads; may differ from the embedding.
@@ -280,6 +285,15 @@ impl Keys<'_> {
         }
     }
 
+    /// A positive number that is one in f32 too.
+    fn positive_f32(&self, name: &str) -> Result<Option<f32>> {
+        let Some(x) = self.positive(name)? else { return Ok(None) };
+        match x as f32 {
+            y if y.is_finite() && y > 0.0 => Ok(Some(y)),
+            _ => Err(Error::invalid_file(format!("key '{}': {x} is outside the range of f32", self.key(name)))),
+        }
+    }
+
     fn norm_epsilon(&self) -> Result<f32> {
         for name in ["attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon"] {
             if let Some(eps) = self.positive(name)? {
@@ -328,9 +342,9 @@ impl Keys<'_> {
 
     fn window_pattern(&self) -> Result<Option<usize>> {
         let key = self.key("attention.sliding_window_pattern");
-        match self.metadata.get(&key) {
-            None => Ok(None),
-            Some(_) => Ok(self.metadata.u64(&key)?.map(|n| n as usize)),
+        match self.metadata.u64(&key)? {
+            Some(n) if n > MOST => Err(Error::invalid_file(format!("key '{key}': {n} is above {MOST}"))),
+            n => Ok(n.map(|n| n as usize)),
         }
     }
 
@@ -352,6 +366,8 @@ impl Keys<'_> {
             let key = self.key(name);
             let neutral = |x: f64| match *name {
                 "attention.sliding_window" => x >= context_length as f64,
+                // Not of the scores: they are scaled where no key says so.
+                "attention.scale" => false,
                 _ => name.ends_with("scale") && x == 1.0,
             };
             if self.metadata.f64(&key)?.is_some_and(|x| x != 0.0 && !neutral(x)) {

@@ -21,7 +21,8 @@ const METADATA: usize = 1;
 const TOKENIZER: usize = 2;
 const WEIGHTS: usize = 3;
 
-/// Stages of a file that is mapped or lent: nearly all time goes to the vocabulary.
+/// Stages of a file that is mapped or lent: nearly all time goes to the vocabulary, where no tensor has to be converted (which happens with the
+/// metadata).
 const IN_PLACE: &[Stage] = &[
     Stage { name: c"file", share: 0.0 },
     Stage { name: c"metadata", share: 0.1 },
@@ -98,7 +99,7 @@ impl Parts {
 
 /// The tokenizer of a file, `None` where it has none.
 async fn tokenizer(file: &mut ModelFile, pace: &Pace) -> Result<Option<Tokenizer>> {
-    if let Some(json) = file.take_tokenizer() {
+    if let Some(json) = file.tokenizer.take() {
         return Tokenizer::from_json(vocabulary::of_json(&json, &file.metadata)?, pace)
             .await
             .map(Some)

@@ -283,7 +283,7 @@ struct Counts {
 /// The layers that the medium mixes give more bits: the first and last eighth, and every third between.
 fn has_more_bits(layer: usize, layers: usize) -> bool {
     let eighth = layers / 8;
-    layer < eighth || layer >= 7 * layers / 8 || (layer - eighth) % 3 == 2
+    layer < eighth || layer >= layers - layers.div_ceil(8) || (layer - eighth) % 3 == 2
 }
 
 /// What the mix asks for, whatever the length of rows.

@@ -88,12 +88,7 @@ impl<'a> Weights<'a> {
     pub fn matrices(&mut self, name: &str, count: usize, rows: usize, cols: usize) -> Result<Vec<Matrix>> {
         let Some(tensor) = self.take(name) else { return self.single_matrices(name, count, rows, cols) };
         expect_dims(tensor, &[cols as u64, rows as u64, count as u64])?;
-        let bytes = tensor.data.len() / count.max(1);
-        let matrix = |index: usize| {
-            let data = tensor.data.slice(index * bytes..(index + 1) * bytes).expect("a part of the tensor");
-            Matrix::new(tensor.ty, rows, cols, data).map_err(|error| error.at(format!("tensor '{name}'")))
-        };
-        (0..count).map(matrix).collect()
+        (0..count).map(|index| part(tensor, index, count, rows, cols)).collect()
     }
 
     /// The matrices of a tensor that the file has not stacked: `blk.0.ffn_up.3.weight` for the fourth of `blk.0.ffn_up_exps.weight`.
@@ -111,12 +106,7 @@ impl<'a> Weights<'a> {
     pub fn halves(&mut self, name: &str, rows: usize, cols: usize) -> Result<(Matrix, Matrix)> {
         let tensor = self.take(name).ok_or_else(|| missing(name))?;
         expect_dims(tensor, &[cols as u64, 2 * rows as u64])?;
-        let bytes = tensor.data.len() / 2;
-        let half = |index: usize| {
-            let data = tensor.data.slice(index * bytes..(index + 1) * bytes).expect("a part of the tensor");
-            Matrix::new(tensor.ty, rows, cols, data).map_err(|error| error.at(format!("tensor '{name}'")))
-        };
-        Ok((half(0)?, half(1)?))
+        Ok((part(tensor, 0, 2, rows, cols)?, part(tensor, 1, 2, rows, cols)?))
     }
 
     /// The vectors of `len` elements that tensor `name` has `count` of, one after the other, in f32.
@@ -136,7 +126,10 @@ impl<'a> Weights<'a> {
         }
         let mut values = self.blank(count * len)?;
         for (index, row) in values.chunks_exact_mut(len).enumerate() {
-            row.copy_from_slice(&self.vector(&single(name, index), len)?);
+            let name = single(name, index);
+            let tensor = self.take(&name).ok_or_else(|| missing(&name))?;
+            expect_dims(tensor, &[len as u64])?;
+            self.decode(tensor, row)?;
         }
         Ok(values.into())
     }
@@ -175,15 +168,25 @@ impl<'a> Weights<'a> {
 
     fn blank(&mut self, len: usize) -> Result<Vec<f32>> {
         self.private.push(self.budget.reserve(MemoryCategory::WeightsPrivate, (len * size_of::<f32>()) as u64)?);
-        Ok(vec![0.0f32; len])
+        let mut values = Vec::new();
+        values.try_reserve_exact(len).map_err(|_| Error::out_of_memory(format!("no memory for {len} floats")))?;
+        values.resize(len, 0.0);
+        Ok(values)
     }
 
     fn decoded(&mut self, tensor: &TensorInfo, len: usize) -> Result<Arc<[f32]>> {
         let mut values = self.blank(len)?;
-        if self.vectors == Vectors::Decoded {
-            quant::decode_row(tensor.ty, &tensor.data, &mut values).map_err(|error| error.at(format!("tensor '{}'", tensor.name)))?;
-        }
+        self.decode(tensor, &mut values)?;
         Ok(values.into())
+    }
+
+    fn decode(&self, tensor: &TensorInfo, values: &mut [f32]) -> Result<()> {
+        match self.vectors {
+            Vectors::Decoded => {
+                quant::decode_row(tensor.ty, &tensor.data, values).map_err(|error| error.at(format!("tensor '{}'", tensor.name)))
+            }
+            Vectors::Blank => Ok(()),
+        }
     }
 
     /// The vector `name` of `len` elements, in f32.
@@ -243,12 +246,19 @@ fn missing(name: &str) -> Error {
     Error::invalid_file(format!("tensor '{name}' is missing"))
 }
 
-/// Checks a shape; trailing ones do not matter.
+/// Matrix number `index` of the `count` (rows, cols) that a tensor consists of.
+fn part(tensor: &TensorInfo, index: usize, count: usize, rows: usize, cols: usize) -> Result<Matrix> {
+    let bytes = tensor.data.len() / count.max(1);
+    let data = tensor.data.slice(index * bytes..(index + 1) * bytes).expect("a part of the tensor");
+    Matrix::new(tensor.ty, rows, cols, data).map_err(|error| error.at(format!("tensor '{}'", tensor.name)))
+}
+
 /// The name of one of the parts that tensor `name` is stacked from, where the file has them one by one.
 fn single(name: &str, index: usize) -> String {
     format!("{}.{index}.weight", name.strip_suffix(".weight").unwrap_or(name))
 }
 
+/// Checks a shape; trailing ones do not matter.
 fn expect_dims(tensor: &TensorInfo, expected: &[u64]) -> Result<()> {
     let given = &tensor.dims;
     let shared = given.len().min(expected.len());

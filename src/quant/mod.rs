@@ -1,9 +1,9 @@
 //! Floor 1: block types of quantised tensors — their layout and their exact meaning in f32.
 //!
 //! A block holds a few dozen small integers with one or two scales; each format has its file-borne number and name
-//! ([`TensorType`]) and a decoder that is the truth for every kernel above. The decoders are scalar and their order of float
-//! operations is fixed: the results equal those of the format's reference implementation bit for bit, on every bit pattern.
-//! Nothing here is made for speed; that is the business of `kernels`.
+//! ([`TensorType`]) and a decoder that is the truth for every kernel above. The order of float operations of a decoder is fixed: the results
+//! equal those of the format's reference implementation bit for bit, on every bit pattern. `encode` has the way back, written so that the
+//! compiler makes vector code of it for each level of instructions (`kernels::encode`); products are the business of `kernels`.
 
 #![forbid(unsafe_code)]
 

@@ -55,6 +55,12 @@ pub struct Quantized {
     pub importance_tokens: u64,
 }
 
+impl Default for Quantize {
+    fn default() -> Self {
+        Self::to(Mix::Q4_K_M)
+    }
+}
+
 impl Quantize {
     /// In `mix`, with all threads and no text.
     pub fn to(mix: Mix) -> Self {

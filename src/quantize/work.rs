@@ -1,6 +1,6 @@
 //! The stages of the job.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -40,46 +40,62 @@ pub(super) async fn quantize(runtime: &Runtime, input: &Path, output: &Path, opt
             pace.stage(0);
             let files = Files::open(Origin::Path(input.to_owned()), Access::Map, runtime.budget(), pace).await?;
             pace.stage(1);
-            let file = ModelFile::read(files, Conversion::Done, runtime.budget(), pace).await?;
+            // Of GGUF files nothing is converted, and others are refused.
+            let file = ModelFile::read(files, Conversion::Leave, runtime.budget(), pace).await?;
+            let types = types(&file, options.mix, false)?;
             pace.stage(2);
-            write(runtime, &file, None, output, options.mix, threads, pace).await
+            write(runtime, &file, &types, None, output, options.mix, threads, pace).await
         }
         Some(text) => {
             let loading = LoadOptions { prefix_cache: 0, ..LoadOptions::default() };
             let model = Model::load_paced(runtime, input, loading, pace).await?;
+            let types = types(model.file(), options.mix, true)?;
             pace.stage(4);
-            let measured = importance::measure(&model, text, threads, pace).await?;
+            let Importance { columns, tokens } = importance::measure(&model, text, threads, pace).await?;
             pace.stage(5);
-            let done = write(runtime, model.file(), Some(&measured), output, options.mix, threads, pace).await?;
-            Ok(Quantized { importance_tokens: measured.tokens, ..done })
+            let done = write(runtime, model.file(), &types, Some(columns), output, options.mix, threads, pace).await?;
+            Ok(Quantized { importance_tokens: tokens, ..done })
         }
     }
 }
 
-/// Writes `file` to `output` in `mix`.
-async fn write(
-    runtime: &Runtime,
-    file: &ModelFile,
-    importance: Option<&Importance>,
-    output: &Path,
-    mix: Mix,
-    threads: usize,
-    pace: &Pace,
-) -> Result<Quantized> {
+/// The types that the tensors of `file` get in `mix`; refuses what can't be written, before any work goes into it.
+fn types(file: &ModelFile, mix: Mix, has_importance: bool) -> Result<Vec<TensorType>> {
     if let Some(all) = file.metadata.u64("split.tensors.count")?.filter(|&all| all != file.tensors.len() as u64) {
         return Err(Error::unsupported(format!("{}: {} of the {all} tensors of a split model", file.name(), file.tensors.len())));
     }
     if !matches!(file.container(), Container::Gguf { .. }) {
         return Err(Error::unsupported(format!("{}: quantising anything but GGUF files", file.name())));
     }
-    let types = mix::types(&file.metadata, &file.tensors, mix, importance.is_some()).map_err(|error| error.at(file.name()))?;
-    let tensors = recoded(file, &types, importance).map_err(|error| error.at(file.name()))?;
+    let types = mix::types(&file.metadata, &file.tensors, mix, has_importance).map_err(|error| error.at(file.name()))?;
+    for (tensor, &to) in file.tensors.iter().zip(&types) {
+        if tensor.ty != to && !is_decodable(tensor.ty) {
+            let error = format!("{}: tensor '{}': type {} can't be decoded by this version", file.name(), tensor.name, tensor.ty);
+            return Err(Error::unsupported(error));
+        }
+    }
+    Ok(types)
+}
+
+/// Writes `file` to `output` in `types`, which are those of `mix`.
+#[expect(clippy::too_many_arguments, reason = "each is another thing, and there is one caller for each way")]
+async fn write(
+    runtime: &Runtime,
+    file: &ModelFile,
+    types: &[TensorType],
+    importance: Option<BTreeMap<String, Vec<f32>>>,
+    output: &Path,
+    mix: Mix,
+    threads: usize,
+    pace: &Pace,
+) -> Result<Quantized> {
+    let tensors = recoded(file, types, importance.unwrap_or_default()).map_err(|error| error.at(file.name()))?;
     let changed = tensors.iter().filter(|tensor| tensor.from != tensor.to).count() as u64;
     pace.expect(file.tensors.iter().map(TensorInfo::elements).sum());
 
     let changes = [("general.quantization_version", Value::U32(2)), ("general.file_type", Value::U32(mix.file_type()))];
     let dropped = ["split.no", "split.count", "split.tensors.count"];
-    let writer = GgufWriter::create(output, file, &changes, &dropped, &types, pace).await?;
+    let writer = GgufWriter::create(output, file, &changes, &dropped, types, pace).await?;
     let sink = |number: usize, at: u64, bytes: &[u8]| writer.write(number, at, bytes);
     let stop = || pace.is_cancelled();
     let recoding = Recoding::new(tensors, runtime.kernels(), runtime.budget(), runtime.threads(), &sink, &stop);
@@ -104,15 +120,8 @@ async fn write(
 }
 
 /// The tensors of `file` to be written as `types`.
-fn recoded(file: &ModelFile, types: &[TensorType], importance: Option<&Importance>) -> Result<Vec<Recoded>> {
-    let mut by_name: HashMap<&str, &[f32]> = HashMap::new();
-    if let Some(importance) = importance {
-        by_name.extend(importance.columns.iter().map(|(name, columns)| (name.as_str(), &columns[..])));
-    }
+fn recoded(file: &ModelFile, types: &[TensorType], mut importance: BTreeMap<String, Vec<f32>>) -> Result<Vec<Recoded>> {
     let tensor = |(tensor, &to): (&TensorInfo, &TensorType)| {
-        if tensor.ty != to && !is_decodable(tensor.ty) {
-            return Err(Error::unsupported(format!("tensor '{}': type {} can't be decoded by this version", tensor.name, tensor.ty)));
-        }
         let number = |count: u64| {
             usize::try_from(count).map_err(|_| Error::out_of_memory(format!("tensor '{}' passes the address space", tensor.name)))
         };
@@ -123,7 +132,7 @@ fn recoded(file: &ModelFile, types: &[TensorType], importance: Option<&Importanc
             cols: number(tensor.cols())?,
             rows: number(tensor.rows())?,
             data: tensor.data.clone(),
-            importance: by_name.get(tensor.name.as_str()).map_or_else(Vec::new, |columns| columns.to_vec()),
+            importance: importance.remove(&tensor.name).unwrap_or_default(),
         })
     };
     file.tensors.iter().zip(types).map(tensor).collect()

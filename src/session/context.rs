@@ -151,7 +151,7 @@ impl Session {
         if !self.shares_prefix() || self.cache.len() >= start + PAGE {
             return None;
         }
-        Some((self.indexed.last().copied().unwrap_or(self.prefix_root()), self.tokens.get(start..)?.first_chunk()?))
+        Some((self.indexed.last().copied().unwrap_or_else(|| self.prefix_root()), self.tokens.get(start..)?.first_chunk()?))
     }
 
     fn prefix_root(&self) -> PrefixId {
@@ -173,7 +173,7 @@ impl Session {
             return;
         }
         for index in self.indexed.len()..self.cache.len() / PAGE {
-            let before = self.indexed.last().copied().unwrap_or(self.prefix_root());
+            let before = self.indexed.last().copied().unwrap_or_else(|| self.prefix_root());
             let tokens = self.tokens[index * PAGE..].first_chunk().expect("the tokens of a full page");
             let page = &self.cache.full_pages()[index];
             let Some(id) = self.model.prefixes().insert(before, self.options.kv_type, tokens, page) else { return };

@@ -58,8 +58,9 @@ pub struct Embedder {
     tokens: usize,
     /// The pass in progress.
     cursor: Option<Cursor>,
-    /// The mean over the tokens.
+    /// The mean over the tokens, and the sums that it is made of.
     mean: AlignedBuf<f32>,
+    sums: AlignedBuf<f64>,
     /// Embeddings that are there.
     rows: usize,
     width: usize,
@@ -81,7 +82,7 @@ impl Embedder {
         if !config.encoder {
             return Err(Error::invalid_argument(format!("architecture '{}' gives text, not embeddings", config.architecture)));
         }
-        let most = config.context_length.min(config.learned_positions.unwrap_or(usize::MAX));
+        let most = config.context_length;
         let tokens = if options.tokens == 0 { most } else { options.tokens as usize };
         if tokens > most {
             return Err(Error::invalid_argument(format!("texts of {tokens} tokens: the model has positions for {most}")));
@@ -89,6 +90,7 @@ impl Embedder {
         let pooling = options.pooling.or(config.pooling).unwrap_or(Pooling::Mean);
         let outputs = if matches!(pooling, Pooling::None | Pooling::Mean) { tokens } else { 1 };
         let (budget, width) = (runtime.budget(), config.embedding_length);
+        let averaged = if pooling == Pooling::Mean { width } else { 0 };
         let mut cache = KvCache::new(budget, program.kv_shape(), KvType::F32, tokens)?;
         cache.reserve()?;
         let cancel = CancelHandle(Arc::new(AtomicBool::new(false)));
@@ -103,7 +105,8 @@ impl Embedder {
             cancel,
             tokens: 0,
             cursor: None,
-            mean: AlignedBuf::zeroed(budget, MemoryCategory::Other, if pooling == Pooling::Mean { width } else { 0 })?,
+            mean: AlignedBuf::zeroed(budget, MemoryCategory::Other, averaged)?,
+            sums: AlignedBuf::zeroed(budget, MemoryCategory::Other, averaged)?,
             rows: 0,
             width,
             poisoned: false,
@@ -177,10 +180,11 @@ impl Embedder {
             Pooling::None => self.tokens,
             Pooling::Cls | Pooling::Last => 1,
             Pooling::Mean => {
-                for (dimension, mean) in self.mean.iter_mut().enumerate() {
-                    let sum: f64 = (0..self.tokens).map(|token| f64::from(self.arena.floats(view, token)[dimension])).sum();
-                    *mean = (sum / self.tokens as f64) as f32;
+                self.sums.fill(0.0);
+                for token in 0..self.tokens {
+                    self.sums.iter_mut().zip(self.arena.floats(view, token)).for_each(|(sum, &x)| *sum += f64::from(x));
                 }
+                self.mean.iter_mut().zip(self.sums.iter()).for_each(|(mean, sum)| *mean = (sum / self.tokens as f64) as f32);
                 1
             }
         };

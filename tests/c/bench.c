@@ -191,6 +191,31 @@ static void quality(const loquat_model *model) {
     loquat_bench_options_free(options);
 }
 
+static void roofline(const loquat_model *model) {
+    loquat_bench_options *options = quick();
+    EXPECT(LOQUAT_OK, loquat_bench_options_set_slots(options, 2, NULL));
+    EXPECT(LOQUAT_OK, loquat_bench_options_set_repeats(options, 2, NULL));
+    EXPECT(LOQUAT_OK, loquat_bench_options_set_prompt_share(options, 32, NULL));
+    loquat_bench *bench = measured(model, LOQUAT_BENCH_ROOFLINE, options);
+    loquat_bench_roofline found = {.struct_size = sizeof found};
+    EXPECT(LOQUAT_OK, loquat_bench_get_roofline(bench, &found, NULL));
+    CHECK(found.threads >= 1 && found.memory_block_bytes > 0 && found.memory_gb_s > 0 && found.weights_gb_s > 0);
+    CHECK(found.int8_gop_s > 0 && found.f32_gop_s > 0 && found.bf16_gop_s > 0 && found.ridge > 0);
+    CHECK(found.token_bytes > 1e6 && found.token_operations > 1e6);
+    CHECK(found.fusion_ratio_low <= found.fusion_ratio && found.fusion_ratio <= found.fusion_ratio_high);
+    loquat_bench_roof_point point = {.struct_size = sizeof point};
+    EXPECT(LOQUAT_OK, loquat_bench_get_roof_point(bench, 0, &point, NULL));
+    CHECK(point.tokens == 1 && !point.prefill && point.tok_s > 0 && point.ceiling_tok_s > 0 && point.intensity > 1);
+    uint32_t count = 0;
+    while (loquat_bench_get_roof_point(bench, count, &point, NULL) == LOQUAT_OK) {
+        count++;
+    }
+    EXPECT(LOQUAT_NOT_FOUND, loquat_bench_get_roof_point(bench, count, &point, NULL));
+    CHECK(count >= 3 && point.prefill && point.tokens > 1);
+    loquat_bench_free(bench);
+    loquat_bench_options_free(options);
+}
+
 static void cold_starts(const loquat_model *model) {
     loquat_bench_options *options = quick();
     loquat_job *job = NULL;
@@ -270,6 +295,7 @@ int main(void) {
     const char *how = getenv("LOQUAT_TEST_CHECK");
     if (!how || strcmp(how, "Valgrind") != 0) { /* a thousand tokens take minutes there */
         quality(model);
+        roofline(model);
     }
     cold_starts(model);
     given_up(model);

@@ -339,11 +339,19 @@ fn the_metrics_server_serves_pages_that_prometheus_takes() {
     use std::io::{BufRead, BufReader, Write};
     use std::process::Stdio;
     let Some(programs) = programs() else { return };
+    /// A server that is ended where an assertion fails; it steps sessions for ever.
+    struct Server(std::process::Child);
+    impl Drop for Server {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
     let mut server = Command::new(programs.join("metrics_server"));
-    let mut server =
-        server.args(["--port", "0", "--answers", "5", "-t", "1"]).current_dir(cc::root()).stdout(Stdio::piped()).spawn().unwrap();
+    let server = server.args(["--port", "0", "--answers", "5", "-t", "1"]).current_dir(cc::root()).stdout(Stdio::piped());
+    let mut server = Server(server.spawn().unwrap());
     let mut line = String::new();
-    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let port: u16 = line.trim_end().strip_suffix("/metrics").unwrap().rsplit(':').next().unwrap().parse().unwrap();
     let get = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let tokens = |page: &str| -> f64 {
@@ -359,7 +367,7 @@ fn the_metrics_server_serves_pages_that_prometheus_takes() {
     assert_eq!(asked(port, "POST /metrics HTTP/1.1\r\n\r\n").0, "HTTP/1.1 405 Method Not Allowed");
     // Somebody who connects and says nothing holds nobody up for long.
     drop(std::net::TcpStream::connect(("127.0.0.1", port)).unwrap());
-    assert!(server.wait().unwrap().success());
+    assert!(server.0.wait().unwrap().success());
     let promtool = Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let Ok(mut promtool) = promtool else {
         eprintln!("promtool is not installed: the page is not checked by it");

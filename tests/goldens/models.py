@@ -306,6 +306,7 @@ def main():
     OUT.mkdir(exist_ok=True)
     ids = np.random.default_rng(7).integers(3, VOCAB, LENGTH)
     (OUT / "tokens.json").write_text(json.dumps([int(id) for id in ids]) + "\n")
+    failed = []
     for name in arguments.names or MODELS:
         try:
             model, config = build(name)
@@ -320,6 +321,9 @@ def main():
         except Exception as error:
             import traceback; traceback.print_exc()
             print(f"{name}: FAILED {error!r}")
+            failed.append(name)
+    if failed:
+        raise SystemExit(f"failed: {', '.join(failed)}")
 
 
 main()

@@ -1,5 +1,6 @@
 //! A small model as a Hugging Face folder, and what must hold for every model file that is not GGUF: for tests and fuzz targets.
 
+use loquat::base::{MemoryBudget, Result, SharedBytes};
 use loquat::format::ModelFile;
 use loquat::quant::row_bytes;
 
@@ -34,4 +35,32 @@ pub fn small_folder() -> Vec<(String, Vec<u8>)> {
     ]
     .map(|(name, bytes): (&str, Vec<u8>)| (name.to_owned(), bytes))
     .to_vec()
+}
+
+/// The same with `bytes` as the file `name`, in place of the one that it has.
+pub fn small_folder_with(name: &str, bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let mut files = small_folder();
+    files.retain(|(known, _)| known != name);
+    files.push((name.to_owned(), bytes.to_vec()));
+    files
+}
+
+/// Reads the files of a folder that is called "folder".
+pub fn read(files: &[(String, Vec<u8>)]) -> Result<ModelFile> {
+    let files = files.iter().map(|(name, bytes)| (name.clone(), SharedBytes::copied(bytes))).collect();
+    ModelFile::from_folder(files, "folder", &MemoryBudget::new(64 << 20))
+}
+
+/// The same: a sound model, or an error that names the folder.
+pub fn read_or_told(files: &[(String, Vec<u8>)]) -> Option<ModelFile> {
+    match read(files) {
+        Ok(file) => {
+            examine(&file);
+            Some(file)
+        }
+        Err(error) => {
+            assert!(error.message().starts_with("folder"), "{error}");
+            None
+        }
+    }
 }

@@ -38,26 +38,15 @@ fn distribution_plot(title: &str, label: &'static str, values: &[f64]) -> String
 }
 
 pub(super) fn requests(result: &BenchmarkResult) -> Vec<String> {
-    let (mut at_s, mut gaps) = (0.0, vec![]);
+    let (mut at_s, mut firsts, mut gaps) = (0.0, vec![], vec![]);
     for (ttft, itl) in result.ttft_ms.iter().zip(&result.itl_ms) {
         at_s += ttft / 1e3;
+        firsts.push((at_s, *ttft));
         for gap in itl {
             at_s += gap / 1e3;
             gaps.push((at_s, *gap));
         }
     }
-    let mut first_s = 0.0;
-    let firsts: Vec<(f64, f64)> = result
-        .ttft_ms
-        .iter()
-        .zip(&result.itl_ms)
-        .map(|(ttft, itl)| {
-            first_s += ttft / 1e3;
-            let at = first_s;
-            first_s += itl.iter().sum::<f64>() / 1e3;
-            (at, *ttft)
-        })
-        .collect();
     let over_time = Plot {
         title: "Time between tokens, and to the first one, over the run".into(),
         x: Axis::from_zero("time of the requests, s"),

@@ -1,7 +1,7 @@
 //! Energy by the counters of the processor (RAPL), which Linux shows under powercap: packages and their memory.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
@@ -11,7 +11,7 @@ use super::Reading;
 /// Where Linux shows the counters.
 pub(super) const ROOT: &str = "/sys/class/powercap";
 /// How long the idle machine is measured.
-const IDLE_MS: f64 = 500.0;
+const IDLE: Duration = Duration::from_millis(500);
 
 /// A counter in microjoules that begins anew at the end of its range.
 #[derive(Debug)]
@@ -50,12 +50,12 @@ impl Zone {
     }
 }
 
-/// The meter.
+/// The meter. Its times are the wall's: the counters go on while the host does something else between two polls.
 #[derive(Debug)]
 pub struct Energy {
     zones: Vec<Zone>,
     used: EnergyUse,
-    since_ms: f64,
+    since: Instant,
 }
 
 /// What was used.
@@ -122,18 +122,18 @@ impl Energy {
             return Reading::Absent(format!("no counter of a package under {}", root.display()));
         }
         let used = EnergyUse { zones: zones.iter().map(|zone| (zone.name.clone(), 0.0, 0.0)).collect(), ..EnergyUse::default() };
-        Reading::Measured(Self { zones, used, since_ms: 0.0 })
+        Reading::Measured(Self { zones, used, since: Instant::now() })
     }
 
     /// Measures the machine while this process does nothing.
     pub(super) async fn idle(&mut self, clock: &mut Clock) {
-        let begin = clock.now_ms();
+        let begin = Instant::now();
         self.look();
-        while clock.now_ms() - begin < IDLE_MS {
+        while begin.elapsed() < IDLE {
             std::thread::sleep(Duration::from_nanos(clock.slice_ns()).min(Duration::from_millis(5)));
             clock.pause().await;
         }
-        let seconds = (clock.now_ms() - begin) / 1e3;
+        let seconds = begin.elapsed().as_secs_f64();
         let joules: Option<f64> = self.zones.iter_mut().map(Zone::spent).sum();
         self.used.idle_watts = joules.map(|joules| joules / seconds);
     }
@@ -142,26 +142,26 @@ impl Energy {
         self.zones.iter_mut().map(Zone::spent).collect()
     }
 
-    pub(super) fn begin(&mut self, now_ms: f64) {
+    pub(super) fn begin(&mut self, now: Instant) {
         self.look();
-        self.since_ms = now_ms;
+        self.since = now;
     }
 
-    pub(super) fn end_prefill(&mut self, now_ms: f64) {
-        self.add(0, now_ms);
+    pub(super) fn end_prefill(&mut self, now: Instant) {
+        self.add(0, now);
     }
 
-    pub(super) fn end_decode(&mut self, now_ms: f64) {
-        self.add(1, now_ms);
+    pub(super) fn end_decode(&mut self, now: Instant) {
+        self.add(1, now);
     }
 
-    fn add(&mut self, part: usize, now_ms: f64) {
+    fn add(&mut self, part: usize, now: Instant) {
         let spent = self.look();
         for ((_, prefill, decode), spent) in self.used.zones.iter_mut().zip(spent) {
             *[prefill, decode][part] += spent.unwrap_or(f64::NAN);
         }
-        self.used.seconds[part] += (now_ms - self.since_ms) / 1e3;
-        self.since_ms = now_ms;
+        self.used.seconds[part] += now.duration_since(self.since).as_secs_f64();
+        self.since = now;
     }
 
     pub(super) fn used(self) -> EnergyUse {
@@ -187,12 +187,13 @@ mod tests {
         zone("intel-rapl:0:0", "dram", 1_000_000);
         zone("intel-rapl:0:1", "core", 5);
         let Reading::Measured(mut energy) = Energy::open(&root) else { panic!("the counters are there") };
-        energy.begin(0.0);
+        let begin = Instant::now();
+        energy.begin(begin);
         zone("intel-rapl:0", "package-0", 1_000_000);
         zone("intel-rapl:0:0", "dram", 1_500_000);
-        energy.end_prefill(1_000.0);
+        energy.end_prefill(begin + Duration::from_secs(1));
         zone("intel-rapl:0", "package-0", 4_000_000);
-        energy.end_decode(3_000.0);
+        energy.end_decode(begin + Duration::from_secs(3));
         let mut used = energy.used();
         assert_eq!(used.joules(), [2.0 + 0.5, 3.0]);
         assert_eq!((used.gross_joules(), used.seconds, used.net_joules()), (5.5, [1.0, 2.0], None));

@@ -7,6 +7,7 @@ mod memory;
 mod thermal;
 
 use std::path::Path;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -58,7 +59,7 @@ pub struct Sensors {
 pub struct SensorsResult {
     /// Of the counted requests.
     pub energy: Reading<EnergyUse>,
-    /// While they ran.
+    /// Before each of them, and behind the last.
     pub thermal: Reading<Thermal>,
     /// Of the process.
     pub memory: Reading<MemoryUse>,
@@ -88,21 +89,21 @@ impl Sensors {
         self.thermal.wait_until_cool(clock).await;
         self.thermal.sample(clock.now_ms());
         if let Reading::Measured(energy) = &mut self.energy {
-            energy.begin(clock.now_ms());
+            energy.begin(Instant::now());
         }
     }
 
     /// With the first token of the request.
-    pub(super) fn first_token(&mut self, now_ms: f64) {
+    pub(super) fn first_token(&mut self) {
         if let Reading::Measured(energy) = &mut self.energy {
-            energy.end_prefill(now_ms);
+            energy.end_prefill(Instant::now());
         }
     }
 
     /// With its last one.
-    pub(super) fn after_request(&mut self, now_ms: f64) {
+    pub(super) fn after_request(&mut self) {
         if let Reading::Measured(energy) = &mut self.energy {
-            energy.end_decode(now_ms);
+            energy.end_decode(Instant::now());
         }
     }
 

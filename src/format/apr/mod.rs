@@ -113,7 +113,18 @@ pub(super) async fn read(
 
 /// Whether a tensor is called as in GGUF files.
 fn is_canonical(name: &str) -> bool {
-    name.starts_with("blk.") || ["token_embd.", "output_norm.", "output.", "rope_freqs."].iter().any(|start| name.starts_with(start))
+    const STARTS: [&str; 9] = [
+        "blk.",
+        "token_embd.",
+        "token_embd_norm.",
+        "token_types.",
+        "position_embd.",
+        "output_norm.",
+        "output.",
+        "rope_freqs.",
+        "rope_factors_",
+    ];
+    STARTS.iter().any(|start| name.starts_with(start))
 }
 
 /// The header, checked.

@@ -28,7 +28,10 @@ pub(super) struct Converter<'a> {
 
 /// What eight-bit floats are multiplied by.
 pub(super) struct Scale {
-    values: Vec<f32>,
+    ty: TensorType,
+    data: SharedBytes,
+    /// Values.
+    count: usize,
     /// Rows and columns for each value; values run along the columns first.
     rows: u64,
     cols: u64,
@@ -65,18 +68,31 @@ impl Scale {
                 )));
             }
         };
-        let mut values = vec![0.0; (rows.div_ceil(per_rows) * cols.div_ceil(per_cols)) as usize];
-        quant::decode_row(ty, &scale.data, &mut values)?;
-        Ok(Some(Self { values, rows: per_rows, cols: per_cols }))
+        let count = (rows.div_ceil(per_rows) * cols.div_ceil(per_cols)) as usize;
+        Ok(Some(Self { ty, data: scale.data.clone(), count, rows: per_rows, cols: per_cols }))
     }
 
-    fn apply(&self, row: u64, values: &mut [f32]) {
+    fn values(&self) -> Result<Vec<f32>> {
+        let mut values = zeros(self.count)?;
+        quant::decode_row(self.ty, &self.data, &mut values)?;
+        Ok(values)
+    }
+
+    /// Multiplies row number `row`; `scales` are the [`values`](Self::values).
+    fn apply(&self, scales: &[f32], row: u64, values: &mut [f32]) {
         let across = (values.len() as u64).div_ceil(self.cols) as usize;
         let start = (row / self.rows) as usize * across;
-        for (part, &scale) in values.chunks_mut(self.cols as usize).zip(&self.values[start..start + across]) {
+        for (part, &scale) in values.chunks_mut(self.cols as usize).zip(&scales[start..start + across]) {
             part.iter_mut().for_each(|value| *value *= scale);
         }
     }
+}
+
+fn zeros(count: usize) -> Result<Vec<f32>> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(count).map_err(|_| Error::out_of_memory(format!("no memory for {count} floats")))?;
+    values.resize(count, 0.0);
+    Ok(values)
 }
 
 impl Converter<'_> {
@@ -128,19 +144,23 @@ impl Converter<'_> {
             return Ok(instead);
         }
         let mut filling = Filling::new(self.budget, MemoryCategory::WeightsPrivate, len, self.pace.remains())?;
-        let mut values = Vec::new();
-        values.try_reserve_exact(cols).map_err(|_| Error::out_of_memory(format!("a row of {cols} floats")))?;
-        values.resize(cols, 0.0f32);
+        let mut values = zeros(cols)?;
+        let scales = scale.as_ref().map(Scale::values).transpose()?.unwrap_or_default();
+        let decoded: [f32; 256] = std::array::from_fn(|byte| match raw.dtype {
+            Dtype::F8E5M2 => e5m2(byte as u8),
+            _ => e4m3(byte as u8),
+        });
         let given = raw.data.len() / rows as usize;
         for (row, bytes) in (0..rows).zip(raw.data.chunks(given)) {
             match raw.dtype {
                 Dtype::Plain(ty) => quant::decode_row(ty, bytes, &mut values)?,
-                Dtype::F8E4M3 => values.iter_mut().zip(bytes).for_each(|(value, &byte)| *value = e4m3(byte)),
-                Dtype::F8E5M2 => values.iter_mut().zip(bytes).for_each(|(value, &byte)| *value = e5m2(byte)),
+                Dtype::F8E4M3 | Dtype::F8E5M2 => {
+                    values.iter_mut().zip(bytes).for_each(|(value, &byte)| *value = decoded[usize::from(byte)]);
+                }
                 Dtype::Other(_) => return Err(Error::internal("no floats")),
             }
             if let Some(scale) = &scale {
-                scale.apply(row, &mut values);
+                scale.apply(&scales, row, &mut values);
             }
             let out = filling.next(4 * cols);
             for (out, value) in out.chunks_exact_mut(4).zip(&values) {

@@ -107,16 +107,13 @@ impl Folder {
         let tokenizer = small("tokenizer.json", MAX_TOKENIZER).await?;
         let index = small(INDEX, MAX_INDEX).await?.map(Index::read).transpose()?;
         let chosen = if let Place::Disk(_, Some(chosen)) = &place { Some(chosen.clone()) } else { None };
+        let index = index.filter(|index| chosen.as_ref().is_none_or(|chosen| index.files().contains(chosen)));
         let (index, files) = match (index, chosen) {
-            (Some(index), None) => {
+            (Some(index), _) => {
                 let files = index.files().to_vec();
                 (Some(index), files)
             }
-            (Some(index), Some(chosen)) if index.files().contains(&chosen) => {
-                let files = index.files().to_vec();
-                (Some(index), files)
-            }
-            (_, Some(chosen)) => (None, vec![chosen]),
+            (None, Some(chosen)) => (None, vec![chosen]),
             (None, None) if place.has(SINGLE) => (None, vec![SINGLE.to_owned()]),
             (None, None) if place.has("pytorch_model.bin") || place.has("pytorch_model.bin.index.json") => {
                 return Err(Error::unsupported(format!("{name}: weights as pytorch_model.bin; save the model as safetensors")));

@@ -105,10 +105,15 @@ pub(super) async fn read(folder: Folder, conversion: Conversion, budget: &Arc<Me
     let tokenizer = vocabulary::read(&folder, &config, &mut draft.entries)?;
 
     let found = tables(&folder, pace).await?;
-    let has_output = found.iter().any(|found| found.raw.name == "lm_head.weight");
+    let is_output = |raw: &RawTensor| matches!(family.place(&raw.name), NamePlace::Tensor { name, .. } if name == "output.weight");
+    let has_output = found.iter().any(|found| is_output(&found.raw));
     let tied = config.bool("tie_word_embeddings")?;
-    if tied == Some(false) && !has_output && !found.is_empty() && family.knows("lm_head.weight") {
-        return Err(config.error("tie_word_embeddings", "false, but there is no tensor 'lm_head.weight'"));
+    if tied == Some(false)
+        && !has_output
+        && !found.is_empty()
+        && let Some(output) = family.output_name()
+    {
+        return Err(config.error("tie_word_embeddings", format!("false, but there is no tensor '{output}'")));
     }
     let converter = Converter { conversion, block: block(&config)?, grouping: draft.grouping, budget, pace };
     let mut tensors = assemble(&folder, family, tied == Some(true), &found, &converter).await?;

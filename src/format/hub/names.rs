@@ -34,6 +34,13 @@ pub(super) struct Name {
     change: Change,
 }
 
+impl Name {
+    /// The pattern of the tensor with this canonical name, where it is that of this entry.
+    pub(super) fn published(&self, canonical: &str) -> Option<&'static str> {
+        (self.canonical == canonical).then_some(self.pattern)
+    }
+}
+
 /// `pattern` is stored as GGUF has it.
 pub(super) const fn keep(pattern: &'static str, canonical: &'static str) -> Name {
     Name { pattern, canonical, change: Change::Keep }

@@ -57,6 +57,14 @@ pub(super) fn settle(config: &Config<'_>, rotated: u64, draft: &mut Draft) -> Re
         }
         "yarn" => {
             draft.text("rope.scaling.type", "yarn");
+            for key in ["mscale", "mscale_all_dim"] {
+                if let Some(value) = scaling.number(key)? {
+                    return Err(Error::unsupported(format!("{}: {value}", scaling.place(key))));
+                }
+            }
+            if scaling.bool("truncate")? == Some(false) {
+                return Err(Error::unsupported(format!("{}: false", scaling.place("truncate"))));
+            }
             let factor = needed("factor")?;
             draft.float("rope.scaling.factor", factor);
             if let Some(trained) = scaling.integer("original_max_position_embeddings")? {
@@ -77,6 +85,7 @@ pub(super) fn settle(config: &Config<'_>, rotated: u64, draft: &mut Draft) -> Re
                 None => config.integer("original_max_position_embeddings")?,
             };
             draft.text("rope.scaling.type", "longrope");
+            scaling.number("attention_factor")?.into_iter().for_each(|whole| draft.float("rope.scaling.attn_factor", whole));
             trained.into_iter().for_each(|trained| draft.integer("rope.scaling.original_context_length", trained));
             for (key, tensor) in [("long_factor", "rope_factors_long.weight"), ("short_factor", "rope_factors_short.weight")] {
                 let factors = scaling.numbers(key)?.ok_or_else(|| scaling.error(key, "it is missing"))?;

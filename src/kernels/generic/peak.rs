@@ -1,4 +1,4 @@
-//! Bursts of the portable level, and the loop that reads memory, which every level compiles with its own instructions.
+//! Bursts of the portable level, and its loop that reads memory.
 
 use std::hint::black_box;
 
@@ -6,27 +6,11 @@ use super::super::peak::{Burst, Peaks};
 
 /// See [`Peaks`].
 pub(in crate::kernels) static PEAKS: Peaks = Peaks {
-    read: sum,
+    read: |words| words.iter().fold(0, |sum, word| sum.wrapping_add(*word)),
     int8: Burst { run: int8, operations: 2 * 64 },
     f32: Burst { run: floats, operations: 2 * 64 },
     bf16: Burst { run: bf16, operations: 2 * 64 },
 };
-
-/// Words of a step of the loop: enough sums side by side that none waits for the one before.
-const ABREAST: usize = 32;
-
-/// The sum of `words`, each read once, in their order.
-#[inline(always)]
-pub(in crate::kernels) fn sum(words: &[u64]) -> u64 {
-    let mut sums = [0u64; ABREAST];
-    let (steps, rest) = words.as_chunks::<ABREAST>();
-    for step in steps {
-        for (sum, word) in sums.iter_mut().zip(step) {
-            *sum = sum.wrapping_add(*word);
-        }
-    }
-    sums.iter().chain(rest).fold(0, |sum, word| sum.wrapping_add(*word))
-}
 
 /// Multiplies and adds 64 pairs of bytes a round, as the portable products do: in 32 bits.
 fn int8(rounds: u32) {

@@ -39,19 +39,24 @@ impl Embed {
             if quant::decode_row(self.table.ty(), self.table.rows_bytes(token..token + 1), out).is_err() {
                 out.fill(f32::NAN);
             }
-            out.iter_mut().for_each(|x| *x *= self.scale);
+            if self.scale != 1.0 {
+                // SAFETY: the row has that many floats.
+                unsafe { (bound.vector.scale)(out.as_mut_ptr(), self.scale, out.len()) };
+            }
             if let Some(table) = &self.positions {
                 // SAFETY: the worker's slot holds the widest row.
                 let row = unsafe { std::slice::from_raw_parts_mut(bound.arena.worker(worker).0.cast::<f32>(), out.len()) };
-                // The session refuses contexts that are longer than the table.
+                // No context is longer than the table (see decoder::build).
                 let position = bound.positions[column] as usize;
                 if position >= table.rows() || quant::decode_row(table.ty(), table.rows_bytes(position..position + 1), row).is_err() {
                     row.fill(f32::NAN);
                 }
-                out.iter_mut().zip(row).for_each(|(x, p)| *x += *p);
+                // SAFETY: both have that many floats.
+                unsafe { (bound.vector.add)(out.as_mut_ptr(), row.as_ptr(), out.len()) };
             }
             if let Some(constant) = &self.constant {
-                out.iter_mut().zip(constant.iter()).for_each(|(x, c)| *x += c);
+                // SAFETY: both have that many floats (checked by the builder).
+                unsafe { (bound.vector.add)(out.as_mut_ptr(), constant.as_ptr(), out.len()) };
             }
         }
     }

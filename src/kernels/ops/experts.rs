@@ -7,7 +7,6 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::base::fma::fma;
 use crate::kernels::{self, ActKind, Kernels, Matrix};
 
 use super::execution::Bound;
@@ -80,11 +79,12 @@ fn route(routing: Routing, logits: &mut [f32], out: &mut [f32]) {
         slot[1] = logits[best];
         logits[best] = f32::NEG_INFINITY;
     }
-    let over_chosen: f32 = out.chunks_exact(2).map(|slot| exp(slot[1] - top)).sum();
-    let total = if routing == Routing::OverAll { over_all } else { over_chosen };
-    for slot in out.chunks_exact_mut(2) {
-        slot[1] = exp(slot[1] - top) / total;
-    }
+    out.chunks_exact_mut(2).for_each(|slot| slot[1] = exp(slot[1] - top));
+    let total = match routing {
+        Routing::OverAll => over_all,
+        Routing::OverChosen => out.chunks_exact(2).map(|slot| slot[1]).sum(),
+    };
+    out.chunks_exact_mut(2).for_each(|slot| slot[1] /= total);
 }
 
 /// e^x by the double-precision function, whose rounding to f32 is the same on every system but for one case in a billion.
@@ -114,7 +114,7 @@ impl ExpertMatrices {
     }
 }
 
-/// `out[slot] = activation(gate_e·x) ∘ (up_e·x)` for the expert e of each slot.
+/// `out[slot] = activation(gate_e·x) ∘ (up_e·x)` for the expert e of each slot; products with their biases.
 pub(in crate::kernels) struct ExpertsGated {
     pub acts: Acts,
     pub routes: FloatView,
@@ -126,7 +126,7 @@ pub(in crate::kernels) struct ExpertsGated {
     pub out: FloatView,
 }
 
-/// `out += Σ_slot weight · down_e·inner[slot]`
+/// `out += Σ_slot weight · down_e·inner[slot]`; products with their biases.
 pub(in crate::kernels) struct ExpertsDown {
     /// One per slot.
     pub acts: Vec<Acts>,
@@ -183,18 +183,21 @@ fn workspace_lens(experts: usize, choices: usize, act_bytes: usize) -> [usize; 5
     [tile, tile, (experts + 1) * size_of::<u32>(), choices * 2 * size_of::<u32>(), GATHERED * act_bytes].map(|n| n.next_multiple_of(64))
 }
 
-/// Bytes of a workspace for `matrices` and `choices` choices.
-fn workspace_bytes<'m>(kernels: Kernels, matrices: impl Iterator<Item = &'m Matrix>, experts: usize, choices: usize) -> usize {
-    let (mut kernel, mut acts) = (0, 0);
-    let mut seen = vec![];
+/// Bytes that a kernel may need beside a workspace, for any of `matrices`.
+fn kernel_bytes<'m>(kernels: Kernels, matrices: impl Iterator<Item = &'m Matrix>) -> usize {
+    let (mut most, mut seen) = (0, vec![]);
     for matrix in matrices {
         if !seen.contains(&matrix.ty()) {
             seen.push(matrix.ty());
-            kernel = (1..=GATHERED).map(|n| kernels.scratch_bytes(matrix.ty(), matrix.cols(), n)).fold(kernel, usize::max);
-            acts = acts.max(ActKind::for_type(matrix.ty()).bytes(matrix.cols()));
+            most = (1..=GATHERED).map(|n| kernels.scratch_bytes(matrix.ty(), matrix.cols(), n)).fold(most, usize::max);
         }
     }
-    workspace_lens(experts, choices, acts).iter().sum::<usize>() + kernel
+    most
+}
+
+/// Bytes of one column of the activations, in the kind that takes most.
+fn act_bytes(acts: &Acts) -> usize {
+    acts.regions.iter().map(|(kind, _)| kind.bytes(acts.k)).max().unwrap_or(0)
 }
 
 impl<'a> Workspace<'a> {
@@ -217,6 +220,7 @@ impl<'a> Workspace<'a> {
             let offsets = std::slice::from_raw_parts_mut(part(offsets_len).cast::<u32>(), experts + 1);
             let chosen = std::slice::from_raw_parts_mut(part(chosen_len).cast::<[u32; 2]>(), choices);
             let gathered = std::slice::from_raw_parts_mut(part(gathered_len), gathered_len);
+            assert!(at <= bytes, "a worker's slot of {bytes} bytes for a workspace of {at}");
             let kernel = std::slice::from_raw_parts_mut(start.add(at), bytes - at);
             offsets.fill(0);
             for column in columns.clone() {
@@ -299,12 +303,8 @@ impl ExpertsGated {
 
     /// Bytes of a worker's slot for up to `columns` columns.
     pub fn scratch_bytes(&self, kernels: Kernels, columns: usize) -> usize {
-        let matrices = self.gate.weights.iter().chain(&self.up.weights);
-        workspace_bytes(kernels, matrices, self.experts(), columns * self.used())
-    }
-
-    fn act_bytes(&self) -> usize {
-        self.acts.regions.iter().map(|(kind, _)| kind.bytes(self.acts.k)).max().unwrap_or(0)
+        let lens = workspace_lens(self.experts(), columns * self.used(), act_bytes(&self.acts));
+        lens.iter().sum::<usize>() + kernel_bytes(kernels, self.gate.weights.iter().chain(&self.up.weights))
     }
 
     /// One per group of experts and panel of rows.
@@ -320,7 +320,7 @@ impl ExpertsGated {
         let rows = rows(bound, item % panels, width);
         // SAFETY: these rows of the slots that chose an expert of the group belong to the item alone; the worker's slot has room.
         unsafe {
-            let mut space = Workspace::new(bound, worker, self.routes, 0..bound.columns(), self.experts(), self.act_bytes());
+            let mut space = Workspace::new(bound, worker, self.routes, 0..bound.columns(), self.experts(), act_bytes(&self.acts));
             let [gate, up] = space.tiles;
             for expert in (item / panels..self.experts()).step_by(groups) {
                 for piece in pieces(space.choices(expert)) {
@@ -353,11 +353,8 @@ impl ExpertsDown {
     /// Bytes of a worker's slot for up to `columns` columns.
     pub fn scratch_bytes(&self, kernels: Kernels, columns: usize) -> usize {
         let choices = columns.min(self.tile()) * self.acts.len();
-        workspace_bytes(kernels, self.down.weights.iter(), self.experts(), choices)
-    }
-
-    fn act_bytes(&self) -> usize {
-        self.acts[0].regions.iter().map(|(kind, _)| kind.bytes(self.acts[0].k)).max().unwrap_or(0)
+        let lens = workspace_lens(self.experts(), choices, act_bytes(&self.acts[0]));
+        lens.iter().sum::<usize>() + kernel_bytes(kernels, self.down.weights.iter())
     }
 
     /// One per tile of columns and panel of rows.
@@ -375,7 +372,7 @@ impl ExpertsDown {
         let columns = first..bound.columns().min(first + self.tile());
         // SAFETY: these rows of these columns belong to the item alone; the worker's slot has room.
         unsafe {
-            let mut space = Workspace::new(bound, worker, self.routes, columns, self.experts(), self.act_bytes());
+            let mut space = Workspace::new(bound, worker, self.routes, columns, self.experts(), act_bytes(&self.acts[0]));
             let tile = space.tiles[0];
             for expert in 0..self.experts() {
                 for piece in pieces(space.choices(expert)) {
@@ -385,9 +382,7 @@ impl ExpertsDown {
                         let column = first + *column as usize;
                         let weight = routes(bound, self.routes, column)[*slot as usize][1];
                         let target = bound.arena.floats(self.out, column).add(rows.start);
-                        for row in 0..rows.len() {
-                            *target.add(row) = fma(weight, *tile.add(i * rows.len() + row), *target.add(row));
-                        }
+                        (bound.vector.add_scaled)(target, tile.add(i * rows.len()), weight, rows.len());
                     }
                 }
             }

@@ -7,7 +7,7 @@ use super::execution::Bound;
 use super::matmul::{Cut, OutTile, product};
 use super::program::{Acts, FloatView};
 
-/// The function on the gate.
+/// The function between two matrices, on the gate where there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
     /// x / (1 + e^−x)

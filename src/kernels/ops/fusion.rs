@@ -16,7 +16,6 @@ use super::arena::Arena;
 use super::execution::Execution;
 use super::ffn::Activation;
 use super::matmul::{Epilogue, Product};
-use super::norm::NormWeights;
 use super::pass::Pass;
 use super::program::{Embedding, FloatView, Program, ProgramBuilder};
 
@@ -68,10 +67,8 @@ impl GatedProducts {
             }
             layers.push((out, beside));
         }
-        // A program ends with an output matrix; no output is asked for.
-        let ones = NormWeights { weight: vec![1.0; first.cols()].into(), bias: None, eps: 0.0 };
-        let last = b.norm_outputs("output", x, &ones, &[first])?;
-        let program = b.finish(&last, first, None, Epilogue::Store)?;
+        // No output is asked for.
+        let program = b.finish_embeddings(x)?;
         let mut pass = Pass::with_capacity(columns, 0, 1)?;
         let tokens: Vec<u32> = (0..columns).map(|column| (column % first.rows()) as u32).collect();
         pass.push(&tokens, 0, 0..0);

@@ -88,14 +88,10 @@ impl NormFloats {
     pub unsafe fn run(&self, bound: &Bound<'_>, item: usize, worker: usize) {
         let count = bound.count(self.out.columns);
         for column in item * COLUMNS..count.min((item + 1) * COLUMNS) {
-            let source = match (self.x.columns, self.out.columns) {
-                (Columns::All, Columns::Outputs) => bound.outputs[column] as usize,
-                _ => column,
-            };
-            // SAFETY: the worker's slot holds the widest row; the widths are equal (checked by the builder); the column belongs to this
-            // item alone.
+            // SAFETY: the worker's slot holds the widest row; widths and columns are equal (checked by the builder); the column belongs to
+            // this item alone.
             unsafe {
-                let (x, out, n) = (bound.arena.floats(self.x, source), bound.arena.floats(self.out, column), self.x.len);
+                let (x, out, n) = (bound.arena.floats(self.x, column), bound.arena.floats(self.out, column), self.x.len);
                 if self.add {
                     let row = bound.arena.worker(worker).0.cast::<f32>();
                     self.norm.row(bound.vector, 0, x, row, n);

@@ -130,6 +130,8 @@ pub struct Program {
     logits: FloatView,
     /// The widest row that a worker may need in its scratch.
     pub(super) widest: usize,
+    /// Caches of more positions than this have keys rotated by the frequencies for long contexts (LongRoPE).
+    long_beyond: Option<usize>,
 }
 
 impl Program {
@@ -140,7 +142,7 @@ impl Program {
 
     /// Whether keys in a cache of `capacity` positions are rotated by the frequencies for long contexts (LongRoPE).
     pub fn rotates_for_long(&self, capacity: usize) -> bool {
-        self.ops.iter().any(|op| matches!(op, Op::RopeTable(table) if table.rope.long.as_ref().is_some_and(|long| capacity > long.beyond)))
+        self.long_beyond.is_some_and(|beyond| capacity > beyond)
     }
 
     /// The view that holds the logits of the output columns after a pass.
@@ -166,7 +168,8 @@ impl ProgramBuilder {
 
     fn region(&mut self, bytes: usize, columns: Columns) -> usize {
         // An odd number of lines, so that the same place of many columns is spread over all sets of a cache.
-        self.regions.push(RegionSpec { bytes: bytes.next_multiple_of(64) | 64, columns });
+        let bytes = if bytes == 0 { 0 } else { bytes.next_multiple_of(64) | 64 };
+        self.regions.push(RegionSpec { bytes, columns });
         self.regions.len() - 1
     }
 
@@ -227,6 +230,7 @@ impl ProgramBuilder {
     fn norm_to(&mut self, x: FloatView, norm: &NormWeights, out: FloatView, add: bool) -> Result<()> {
         check_norm(norm, x.len)?;
         same("norm width", out.len, x.len)?;
+        same_columns(x, out)?;
         self.ops.push(Op::NormFloats(NormFloats { x, norm: norm.clone(), out, add }));
         Ok(())
     }
@@ -234,6 +238,7 @@ impl ProgramBuilder {
     /// `x *= σ(gate)`, with one gate per column.
     pub fn sigmoid_scale(&mut self, x: FloatView, gate: FloatView) -> Result<()> {
         same("gates of a column", gate.len, 1)?;
+        same_columns(x, gate)?;
         self.ops.push(Op::SigmoidScale(SigmoidScale { x, gate }));
         Ok(())
     }
@@ -293,7 +298,7 @@ impl ProgramBuilder {
     }
 
     /// A mixture of experts: `out += Σ weight · down_e·(activation(gate_e·x) ∘ (up_e·x))` over the `used` experts e that the largest of
-    /// `logits` name.
+    /// `logits` name; products with their biases.
     pub fn experts(&mut self, acts: &Acts, views: ExpertViews, experts: Experts, out: FloatView) -> Result<()> {
         let ExpertViews { logits, routes, inner } = views;
         let (count, used) = (logits.len, routes.len / 2);
@@ -314,7 +319,10 @@ impl ProgramBuilder {
             self.check_product(acts, weight, None, inner.part(0, width))?;
         }
         self.ops.push(Op::Route(Route { logits, routing, out: routes }));
-        self.ops.push(Op::ExpertsGated(ExpertsGated { acts: acts.clone(), routes, gate, up, activation, out: inner }));
+        // Of the kinds that the slot holds for others, the router among them, those that the experts read.
+        let mut own = acts.clone();
+        own.regions.retain(|(kind, _)| gate.weights.iter().chain(&up.weights).any(|weight| ActKind::for_type(weight.ty()) == *kind));
+        self.ops.push(Op::ExpertsGated(ExpertsGated { acts: own, routes, gate, up, activation, out: inner }));
         let readers: Vec<&Matrix> = down.weights.iter().collect();
         let parts: Vec<(FloatView, Acts)> = (0..used)
             .map(|slot| {
@@ -379,6 +387,9 @@ impl ProgramBuilder {
         if op.layer >= self.kv.layers {
             return Err(Error::internal("a layer outside the KV cache"));
         }
+        if op.rules.window.is_some_and(|window| window == 0 || op.rules.both_ways) {
+            return Err(Error::internal("a window of no positions, or one of queries that see both ways"));
+        }
         self.ops.push(Op::Attention(op));
         Ok(())
     }
@@ -398,7 +409,11 @@ impl ProgramBuilder {
     }
 
     fn ending_in(self, logits: FloatView) -> Program {
-        Program { regions: self.regions, ops: self.ops, kv: self.kv, logits, widest: self.widest }
+        let long_beyond = self.ops.iter().find_map(|op| match op {
+            Op::RopeTable(table) => table.rope.long.as_ref().map(|long| long.beyond),
+            _ => None,
+        });
+        Program { regions: self.regions, ops: self.ops, kv: self.kv, logits, widest: self.widest, long_beyond }
     }
 }
 
@@ -409,6 +424,10 @@ fn check_norm(norm: &NormWeights, width: usize) -> Result<()> {
 
 fn check_gate(activation: Activation) -> Result<()> {
     if activation.is_gate() { Ok(()) } else { Err(Error::internal(format!("{activation:?} as a gate"))) }
+}
+
+fn same_columns(a: FloatView, b: FloatView) -> Result<()> {
+    if a.columns == b.columns { Ok(()) } else { Err(Error::internal("columns of all positions beside columns of the outputs")) }
 }
 
 fn same(what: &str, a: usize, b: usize) -> Result<()> {

@@ -324,9 +324,10 @@ unsafe fn rows_of_chunk<V: Lanes, E: KvElement, const R: usize, const B: usize>(
             if !tile.slopes.is_null() {
                 let slope = *tile.slopes.add((row + r) % tile.group);
                 let own = tile.first + (row + r) / tile.group;
-                for j in from..to {
+                for block in (first * LANES..blocks * LANES).step_by(LANES) {
                     // Exact: positions are far below 2²⁴.
-                    *s.add(j) = fma(-slope, own.abs_diff(start + j) as f32, *s.add(j));
+                    let distances: [f32; LANES] = std::array::from_fn(|j| own.abs_diff(start + block + j) as f32);
+                    V::splat(-slope).fma(V::load(distances.as_ptr()), V::load(s.add(block))).store(s.add(block));
                 }
             }
             for j in (first * KEY_BLOCK..from).chain(to..blocks * KEY_BLOCK) {

@@ -130,6 +130,16 @@ pub unsafe fn scale<V: Lanes>(x: *mut f32, factor: f32, n: usize) {
     unsafe { map2!(V, x, x, x, n, |v, _same| v.mul(V::splat(factor))) }
 }
 
+/// `x[i] += factor · y[i]`, rounded once.
+///
+/// # Safety
+/// As for [`Lanes`]; both have `n` elements.
+#[inline(always)]
+pub unsafe fn add_scaled<V: Lanes>(x: *mut f32, y: *const f32, factor: f32, n: usize) {
+    // SAFETY: all offsets are below n.
+    unsafe { map2!(V, x, y, x, n, |a, b| V::splat(factor).fma(b, a)) }
+}
+
 /// `x[i] += y[i]`
 ///
 /// # Safety

@@ -36,6 +36,8 @@ pub struct VectorOps {
     pub soft_cap: unsafe fn(*mut f32, f32, usize),
     /// [`elementwise::scale`]
     pub scale: unsafe fn(*mut f32, f32, usize),
+    /// [`elementwise::add_scaled`]
+    pub add_scaled: unsafe fn(*mut f32, *const f32, f32, usize),
     /// [`elementwise::add`]
     pub add: unsafe fn(*mut f32, *const f32, usize),
     /// `n` floats to IEEE half, rounded to nearest even.
@@ -110,6 +112,7 @@ macro_rules! instantiate {
                 gelu_erf,
                 soft_cap,
                 scale,
+                add_scaled,
                 add,
                 to_f16,
                 attend_f16,
@@ -162,6 +165,11 @@ macro_rules! instantiate {
             unsafe fn gelu(x: *mut f32, n: usize) {
                 // SAFETY: as above.
                 unsafe { elementwise::gelu::<$lanes>(x, n) }
+            }
+            $(#[$attribute])?
+            unsafe fn add_scaled(x: *mut f32, y: *const f32, factor: f32, n: usize) {
+                // SAFETY: as above.
+                unsafe { elementwise::add_scaled::<$lanes>(x, y, factor, n) }
             }
             $(#[$attribute])?
             unsafe fn add(x: *mut f32, y: *const f32, n: usize) {

@@ -44,7 +44,10 @@ pub async fn build(family: &Family, config: &mut ModelConfig, weights: &mut Weig
     let width = config.embedding_length;
     let vocabulary = weights.rows("token_embd.weight")?;
     let embedding = embedding(family, config, weights, vocabulary)?;
-    config.learned_positions = embedding.positions.as_ref().map(Matrix::rows);
+    if let Some(table) = &embedding.positions {
+        config.learned_positions = Some(table.rows());
+        config.context_length = config.context_length.min(table.rows());
+    }
     let config = &*config;
     let mut loader = Loader { family, config, weights };
     let stream_norm = if family.norms == Norms::OfStream { Some(loader.norm("token_embd_norm")?) } else { None };
@@ -177,9 +180,12 @@ impl<'f> Forward<'f> {
             let normed = self.input("norm", ffn_norm.as_ref(), &ffn.readers())?;
             if let FeedForward::Mixture { router, experts, shared } = ffn {
                 if layer.ffn_post_norm.is_some() || self.config.residual_scale.is_some() {
-                    return Err(Error::unsupported(format!("experts with a norm after them in architecture '{}'", self.family.name)));
+                    let what = "experts with a norm after them or a factor on what they add";
+                    return Err(Error::unsupported(format!("{what} in architecture '{}'", self.family.name)));
                 }
-                self.b.matmul(&normed, vec![store(router, self.routing.logits)])?;
+                let mut products = vec![store(router, self.routing.logits)];
+                products.extend(shared.iter().map(|shared| store((shared.switch.clone(), None), self.switch)));
+                self.b.matmul(&normed, products)?;
                 self.b.experts(&normed, self.routing, *experts, self.x)?;
                 return shared.map_or(Ok(()), |shared| self.shared_expert(&normed, shared));
             }
@@ -228,6 +234,8 @@ impl<'f> Forward<'f> {
         let rotation = rotation.filter(|_| family.unrotated_every == 0 || !(layer + 1).is_multiple_of(family.unrotated_every));
         let (rope, table) = (rotation.map(|(rope, _)| Arc::clone(rope)), rotation.map(|(_, table)| *table));
         let (q_norm, k_norm) = (weights.q_norm.clone(), weights.k_norm.clone());
+        // An encoder's cache has room for one layer.
+        let layer = if family.encoder { 0 } else { layer };
         self.b.rotate_store(RotateStore { layer, q, k, v, q_norm, k_norm, rope, table })?;
         let wide = family.width_scaled == Some(config.block_count);
         let per_head = if wide { config.embedding_length / config.head_count } else { config.key_length };
@@ -258,11 +266,10 @@ impl<'f> Forward<'f> {
         }
     }
 
-    /// `x += σ(switch·normed) · Wdown·(activation(Wgate·normed) ∘ Wup·normed)`
+    /// `x += σ(s) · Wdown·(activation(Wgate·normed) ∘ Wup·normed)`
     fn shared_expert(&mut self, normed: &Acts, expert: Shared) -> Result<()> {
-        let Shared { switch, gate, up, down } = expert;
+        let Shared { gate, up, down, .. } = expert;
         self.b.gated(normed, &gate, &up, self.family.activation, self.shared)?;
-        self.b.matmul(normed, vec![store((switch, None), self.switch)])?;
         self.b.sigmoid_scale(self.shared, self.switch)?;
         let acts = self.b.quantize("shared expert", self.shared, &[&down]);
         self.b.matmul(&acts, vec![Product { weight: down, bias: None, out: self.x, epilogue: Epilogue::Add }])

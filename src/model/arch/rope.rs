@@ -12,6 +12,9 @@ pub fn global(family: &Family, style: RopeStyle, config: &ModelConfig, weights: 
     let pairs = config.rope_dimension_count / 2;
     let plain = plain(config.rope_freq_base, config.rope_dimension_count);
     if weights.contains("rope_factors_long.weight") || weights.contains("rope_factors_short.weight") {
+        if config.rope_scaling != RopeScaling::None {
+            return Err(Error::unsupported(format!("rope scaling beside the factors of LongRoPE in architecture '{}'", family.name)));
+        }
         return long_rope(style, config, weights, &plain);
     }
     let (mut frequencies, magnitude) = match config.rope_scaling {

@@ -1,8 +1,8 @@
 //! Encoders of the 4-bit types with a table of unequal steps: IQ4_NL and IQ4_XS.
 
 use super::super::iq4::VALUES;
-use super::legacy::pack_nibbles;
-use super::search::{Grid, as_f16, codes, fit_scale, fit_scales, low_byte, weighted_lanes};
+use super::legacy::{pack_nibbles, scaled};
+use super::search::{Grid, codes, fit_scales, low_byte, weighted_lanes};
 use super::{Blocks, TILE};
 
 /// The sixteen values.
@@ -62,13 +62,7 @@ impl Blocks for Iq4Nl {
 
     #[inline(always)]
     fn encode(values: &[f32; TILE], importance: Option<&[f32; TILE]>, out: &mut [u8]) {
-        let (x, w) = weighted_lanes::<32, 8>(values, importance);
-        let mut scales = fit_scale::<Unequal, 32, 8>(&x, &w);
-        let mut halves = [half::f16::ZERO; 8];
-        for l in 0..8 {
-            (halves[l], scales[l]) = as_f16(scales[l]);
-        }
-        let codes = codes::<Unequal, 32, 8>(values, &scales);
+        let (halves, codes) = scaled::<Unequal>(values, importance);
         for (b, out) in out.as_chunks_mut::<18>().0.iter_mut().enumerate() {
             out[..2].copy_from_slice(&halves[b].to_le_bytes());
             pack_nibbles(&codes[32 * b..], &mut out[2..]);

@@ -32,7 +32,7 @@ pub(super) fn q8_0(values: &[f32], out: &mut [u8]) {
 
 /// Blocks with a scale alone: their scales and the bits of their elements.
 #[inline(always)]
-fn scaled<G: Grid>(values: &[f32; TILE], importance: Option<&[f32; TILE]>) -> ([half::f16; L], [u8; TILE]) {
+pub(super) fn scaled<G: Grid>(values: &[f32; TILE], importance: Option<&[f32; TILE]>) -> ([half::f16; L], [u8; TILE]) {
     let (x, w) = weighted_lanes::<N, L>(values, importance);
     let mut scales = fit_scale::<G, N, L>(&x, &w);
     let mut halves = [half::f16::ZERO; L];

@@ -5,17 +5,22 @@
 
 use fancy_regex::Regex;
 use serde_json::Value;
+use tokenizers::pre_tokenizers::split::SplitPattern;
 
 use super::super::bpe::ByteAlphabet;
 use super::super::definition::{ByteStrings, TokenType};
 use super::super::special::Attributes;
-use super::super::token_byte;
+use super::super::{LONGEST_TOKEN, token_byte};
+use super::pipeline::{Clock, Found, Replacement, compiled, flat, read};
 use crate::base::{Error, Pace, Result};
 
 /// Steps in sequences, altogether.
 const MOST_STEPS: usize = 64;
-/// Bytes of a replacement, and what a token may become.
+/// Bytes of a replacement.
 const LONGEST_CONTENT: usize = 64;
+/// What the texts of a vocabulary may become: so many times as long, and so many bytes more.
+const GROWTH: usize = 20;
+const GROWTH_BYTES: usize = 1 << 20;
 /// What a token costs (see [`Pace::spend`]).
 const TOKEN_COST: usize = 64;
 
@@ -56,16 +61,13 @@ impl Decoder {
             new.strips_space = true;
             return Ok(new);
         }
-        let (mut waiting, mut fused) = (vec![decoder], false);
-        while let Some(step) = waiting.pop() {
-            if new.steps.len() + waiting.len() > MOST_STEPS {
-                return Err(Error::invalid_file(format!("key 'decoder': more than {MOST_STEPS} steps")));
-            }
+        let (steps, mut fused) = (flat(decoder, "decoder", "decoders")?, false);
+        if steps.len() > MOST_STEPS {
+            return Err(Error::invalid_file(format!("key 'decoder': more than {MOST_STEPS} steps")));
+        }
+        for step in steps {
             let kind = step.get("type").and_then(Value::as_str).ok_or_else(|| field(step, "type"))?;
             match kind {
-                "Sequence" => {
-                    waiting.extend(step.get("decoders").and_then(Value::as_array).ok_or_else(|| field(step, "decoders"))?.iter().rev())
-                }
                 "Fuse" => fused = true,
                 _ => new.add(step, kind, fused)?,
             }
@@ -80,25 +82,15 @@ impl Decoder {
         let whole = || Error::unsupported(format!("key 'decoder': {kind} on the text as a whole"));
         match kind {
             "Replace" => {
-                let pattern = step.get("pattern").ok_or_else(|| field(step, "pattern"))?;
-                let (pattern, letter) = match (pattern.get("String").and_then(Value::as_str), pattern.get("Regex").and_then(Value::as_str))
-                {
-                    (Some(text), _) => (fancy_regex::escape(text).into_owned(), text.chars().count() == 1),
-                    (None, Some(pattern)) => (pattern.to_owned(), false),
-                    (None, None) => return Err(field(step, "pattern")),
-                };
+                let Replacement { pattern, content } = read(step, "decoder")?;
                 // A single letter is found in tokens as it is in the text that they make.
-                if fused && !letter {
+                if fused && !matches!(&pattern, SplitPattern::String(text) if text.chars().count() == 1) {
                     return Err(whole());
                 }
-                let content = text("content")?;
                 if content.len() > LONGEST_CONTENT {
                     return Err(Error::unsupported(format!("key 'decoder' (Replace): more than {LONGEST_CONTENT} bytes")));
                 }
-                let regex = fancy_regex::RegexBuilder::new(&pattern).backtrack_limit(100_000).build();
-                let regex =
-                    regex.map_err(|error| Error::unsupported(format!("key 'decoder': pattern '{}': {error}", pattern.escape_debug())))?;
-                self.steps.push(Step::Replace(regex, content.to_owned()));
+                self.steps.push(Step::Replace(compiled(&pattern, "decoder")?, content));
             }
             "ByteFallback" => self.steps.push(Step::ByteFallback),
             "ByteLevel" => self.steps.push(Step::ByteLevel),
@@ -149,7 +141,8 @@ impl Decoder {
 
     /// What each token decodes to; special ones to their texts.
     pub(super) async fn table(&self, pace: &Pace, tokens: &ByteStrings, types: &[i32], attributes: &[Attributes]) -> Result<ByteStrings> {
-        let alphabet = ByteAlphabet::new();
+        let most = tokens.text_len().saturating_mul(GROWTH) + GROWTH_BYTES;
+        let (alphabet, clock) = (ByteAlphabet::new(), Clock::of_bytes(tokens.text_len()));
         let mut table = ByteStrings::with_room_for(tokens.len(), tokens.text_len())?;
         for (id, (text, attributes)) in tokens.iter().zip(attributes).enumerate() {
             pace.spend(TOKEN_COST + text.len()).await;
@@ -158,20 +151,23 @@ impl Decoder {
             } else if types[id] == TokenType::Unused as i32 {
                 table.push(b"")?;
             } else {
-                let bytes = self.bytes(text, &alphabet);
+                let bytes = self.bytes(text, &alphabet, &clock);
                 table.push(&bytes.map_err(|error| error.at(format_args!("key 'decoder': token {id}")))?)?;
+            }
+            if table.text_len() > most {
+                return Err(Error::unsupported(format!("key 'decoder': it makes more than {most} bytes of the vocabulary")));
             }
         }
         Ok(table)
     }
 
-    fn bytes(&self, token: &[u8], alphabet: &ByteAlphabet) -> Result<Vec<u8>> {
+    fn bytes(&self, token: &[u8], alphabet: &ByteAlphabet, clock: &Clock) -> Result<Vec<u8>> {
         let mut text = String::from_utf8_lossy(token).into_owned();
         for step in &self.steps {
             match step {
                 Step::Replace(regex, content) => {
-                    let replaced = regex.try_replacen(&text, 0, fancy_regex::NoExpand(content));
-                    text = replaced.map_err(|error| Error::unsupported(error.to_string()))?.into_owned();
+                    let found = Found::of(regex, &text, clock).map_err(|error| Error::unsupported(error.to_string()))?;
+                    text = found.replaced(&text, content);
                 }
                 Step::ByteFallback => {
                     if let Some(byte) = token_byte(text.as_bytes()) {
@@ -183,14 +179,16 @@ impl Decoder {
                     return Ok(if alphabet.decode(text.as_bytes(), &mut bytes) { bytes } else { text.into_bytes() });
                 }
                 Step::Strip(letter, start, stop) => {
+                    let mut rest = &*text;
                     for _ in 0..*start {
-                        let Some(rest) = text.strip_prefix(*letter) else { break };
-                        text = rest.to_owned();
+                        let Some(shorter) = rest.strip_prefix(*letter) else { break };
+                        rest = shorter;
                     }
                     for _ in 0..*stop {
-                        let Some(rest) = text.strip_suffix(*letter) else { break };
-                        text = rest.to_owned();
+                        let Some(shorter) = rest.strip_suffix(*letter) else { break };
+                        rest = shorter;
                     }
+                    text = rest.to_owned();
                 }
                 Step::WordPiece { prefix, cleanup } => {
                     text = match text.strip_prefix(&**prefix) {
@@ -202,6 +200,10 @@ impl Decoder {
                     }
                 }
                 Step::Spaced => text.insert(0, ' '),
+            }
+            // A step makes it longer by a bounded factor, so that this is soon enough.
+            if text.len() > LONGEST_TOKEN {
+                return Err(Error::unsupported(format!("it becomes longer than {LONGEST_TOKEN} bytes")));
             }
         }
         Ok(text.into_bytes())

@@ -17,8 +17,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::Deserialize;
 use serde_json::Value;
+use tokenizers::PostProcessorWrapper;
 use tokenizers::tokenizer::{
-    AddedVocabulary, Encoding, Model as _, ModelWrapper, OffsetReferential, OffsetType, PostProcessor as _, Token, Tokenizer as Engine,
+    AddedToken, AddedVocabulary, Encoding, Model as _, ModelWrapper, OffsetReferential, OffsetType, PostProcessor as _, Token,
 };
 
 use super::definition::{ByteStrings, Definition, TokenType};
@@ -86,6 +87,9 @@ pub(super) struct Hub {
 /// The parts of the file that are looked at here, besides by the crate.
 #[derive(Deserialize)]
 struct Stages {
+    version: Option<String>,
+    #[serde(default)]
+    added_tokens: Vec<AddedToken>,
     #[serde(default)]
     normalizer: Value,
     #[serde(default)]
@@ -103,6 +107,24 @@ struct ModelHead {
     max_input_chars_per_word: Option<u64>,
     unk_token: Option<String>,
     unk_id: Option<u32>,
+}
+
+/// The part that is large, read by the crate.
+#[derive(Deserialize)]
+struct Whole {
+    model: ModelWrapper,
+}
+
+/// Model and added tokens.
+struct Engine {
+    model: ModelWrapper,
+    added: AddedVocabulary,
+}
+
+impl Engine {
+    fn token_to_id(&self, text: &str) -> Option<u32> {
+        self.added.token_to_id(text, &self.model)
+    }
 }
 
 /// Runs what is not ours: a panic in it is an error about the file.
@@ -124,12 +146,17 @@ impl Tokenizer {
         let stages: Stages = parsed(&definition.json)?;
         stages.check()?;
         pace.work(1).await;
-        let engine = guarded("the definition", || Engine::from_bytes(&*definition.json))?;
+        let Whole { model } = guarded("key 'model'", || Ok(serde_json::from_slice(&definition.json)?))?;
         pace.work(1).await;
         let decoder = Decoder::new(&stages.decoder)?;
         let pipeline = Pipeline::new(&stages.normalizer, &stages.pre_tokenizer)?;
-        let (prefix, suffix) = around(&engine)?;
+        let added = guarded("key 'added_tokens'", || pipeline.added(&stages.added_tokens, &model))?;
+        let engine = Engine { model, added };
+        let (prefix, suffix) = around(&stages.post_processor)?;
         let (tokens, types) = vocabulary(&engine, &stages, &decoder, definition.rows, pace).await?;
+        if let Some(id) = prefix.iter().chain(&suffix).find(|&&id| id as usize >= tokens.len()) {
+            return Err(Error::invalid_file(format!("key 'post_processor': token {id} is outside the vocabulary")));
+        }
         pace.work(1).await;
 
         let id = |hint: &TokenHint| hint.text.as_ref().and_then(|text| engine.token_to_id(text)).or(hint.id);
@@ -153,14 +180,14 @@ impl Tokenizer {
         let none = || Partition::new(pace, &plain.tokens, &special.attributes, Attributes::UNDEFINED, Attributes::UNDEFINED);
         let (all_special, user_defined) = (none().await?, none().await?);
 
-        let all = engine.get_added_vocabulary().clone();
+        let Engine { model, added: all } = engine;
         let mut unspecial = all.clone();
         unspecial.set_encode_special_tokens(true);
         // Two tables of texts by id and back, and the pairs of merges, in hash tables.
         let memory = 2 * (plain.tokens.text_len() + 64 * plain.tokens.len()) + definition.json.len();
         let add_bos = special.roles.bos.is_some() && prefix.first() == special.roles.bos.as_ref();
         let add_eos = special.roles.eos.is_some() && suffix.last() == special.roles.eos.as_ref();
-        let hub = Hub { model: engine.get_model().clone(), pipeline, all, unspecial, prefix, suffix, memory };
+        let hub = Hub { model, pipeline, all, unspecial, prefix, suffix, memory };
         Ok(Self(std::sync::Arc::new(Inner {
             kind: Kind::Hub(Box::new(hub)),
             bytes,
@@ -199,6 +226,9 @@ impl Stages {
                 return Err(Error::invalid_file(format!("key '{name}': {len} bytes; at most {LONGEST_STAGES} are allowed")));
             }
         }
+        if let Some(version) = self.version.as_deref().filter(|version| *version != "1.0") {
+            return Err(Error::unsupported(format!("key 'version': '{}' (known: 1.0)", version.escape_debug())));
+        }
         if self.model.dropout.is_some_and(|dropout| dropout != 0.0) {
             return Err(Error::unsupported("key 'model.dropout': ids that are drawn at random"));
         }
@@ -212,12 +242,15 @@ impl Stages {
 }
 
 /// What the post-processor puts before and behind a text.
-fn around(engine: &Engine) -> Result<(Vec<u32>, Vec<u32>)> {
+fn around(processor: &Value) -> Result<(Vec<u32>, Vec<u32>)> {
     /// Stands for the text; no token has this id.
     const TEXT: u32 = u32::MAX;
-    let Some(processor) = engine.get_post_processor() else { return Ok(Default::default()) };
+    if processor.is_null() {
+        return Ok(Default::default());
+    }
     let text = Token::new(TEXT, String::new(), (0, 0));
     let ids = guarded("key 'post_processor'", || {
+        let processor = PostProcessorWrapper::deserialize(processor)?;
         let encoding = processor.process(Encoding::from_tokens(vec![text], 0), None, true)?;
         Ok(encoding.get_ids().to_vec())
     })?;
@@ -236,7 +269,10 @@ async fn vocabulary(
     rows: Option<u32>,
     pace: &Pace,
 ) -> Result<(ByteStrings, Vec<i32>)> {
-    let mut known: Vec<(u32, String)> = engine.get_vocab(true).into_iter().map(|(text, id)| (id, text)).collect();
+    let added = engine.added.get_vocab();
+    let own = engine.model.get_vocab().into_iter().filter(|(text, _)| !added.contains_key(text));
+    let mut known: Vec<(u32, String)> = own.map(|(text, id)| (id, text)).collect();
+    known.extend(added.iter().map(|(text, &id)| (id, text.clone())));
     known.sort_unstable();
     let Some(&(last, _)) = known.last() else { return Err(Error::invalid_file("key 'model': a vocabulary without tokens")) };
     if last as usize >= known.len() + MOST_HOLES {
@@ -247,8 +283,8 @@ async fn vocabulary(
     let mut tokens = ByteStrings::with_room_for(count, 0)?;
     let mut types = Vec::new();
     types.try_reserve_exact(count).map_err(super::out_of_memory)?;
-    let added = engine.get_added_tokens_decoder();
-    let longest = if matches!(engine.get_model(), ModelWrapper::Unigram(_)) { LONGEST_UNIGRAM } else { LONGEST_TOKEN };
+    let added = engine.added.get_added_tokens_decoder();
+    let longest = if matches!(engine.model, ModelWrapper::Unigram(_)) { LONGEST_UNIGRAM } else { LONGEST_TOKEN };
     let mut known = known.into_iter().peekable();
     for id in 0..count as u32 {
         pace.spend(TOKEN_COST).await;

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use fancy_regex::{Regex, RegexBuilder};
 use serde::Deserialize;
 use serde_json::Value;
+use tokenizers::ModelWrapper;
 use tokenizers::pattern::{Invert, Pattern};
 use tokenizers::pre_tokenizers::split::SplitPattern;
 use tokenizers::tokenizer::{
-    AddedVocabulary, NormalizedString, Normalizer, NormalizerWrapper, PreTokenizedString, PreTokenizer as _, PreTokenizerWrapper,
-    SplitDelimiterBehavior,
+    AddedToken, AddedVocabulary, NormalizedString, Normalizer, NormalizerWrapper, PreTokenizedString, PreTokenizer as _,
+    PreTokenizerWrapper, SplitDelimiterBehavior,
 };
 use tokenizers::{Offsets, Result as EngineResult};
 
@@ -51,9 +52,9 @@ enum Pre {
 }
 
 #[derive(Deserialize)]
-struct Replacement {
-    pattern: SplitPattern,
-    content: String,
+pub(super) struct Replacement {
+    pub pattern: SplitPattern,
+    pub content: String,
 }
 
 #[derive(Deserialize)]
@@ -77,14 +78,27 @@ impl Pipeline {
         })
     }
 
+    /// The normalizers, for texts of `len` bytes in all.
+    fn run(&self, len: usize) -> Run<'_> {
+        Run {
+            normalizers: &self.normalizers,
+            limit: len.saturating_mul(GROWTH) + GROWTH_BYTES,
+            clock: Clock::of_bytes(len),
+            failed: OnceLock::new(),
+        }
+    }
+
+    /// The added tokens, as they are found in normalized texts.
+    pub(super) fn added(&self, tokens: &[AddedToken], model: &ModelWrapper) -> EngineResult<AddedVocabulary> {
+        let mut run = self.run(tokens.iter().map(|token| token.content.len()).sum());
+        let mut added = AddedVocabulary::new();
+        added.add_tokens(tokens.iter().cloned(), model, Some(&run))?;
+        run.failed.take().map_or(Ok(added), Err)
+    }
+
     /// The words of `text` and the added tokens among them.
     pub(super) fn words(&self, added: &AddedVocabulary, text: &str) -> EngineResult<PreTokenizedString> {
-        let mut run = Run {
-            normalizers: &self.normalizers,
-            limit: text.len().saturating_mul(GROWTH) + GROWTH_BYTES,
-            clock: Clock { start: Instant::now(), limit: PATTERN_TIME + PATTERN_TIME_PER_BYTE * text.len() as u32 },
-            failed: OnceLock::new(),
-        };
+        let mut run = self.run(text.len());
         let mut words = added.extract_and_normalize(Some(&run), text);
         if let Some(error) = run.failed.take() {
             return Err(error);
@@ -107,7 +121,7 @@ impl Pipeline {
 }
 
 /// The stages of sequences in sequences, one behind the other.
-fn flat<'a>(stage: &'a Value, name: &str, within: &str) -> Result<Vec<&'a Value>> {
+pub(super) fn flat<'a>(stage: &'a Value, name: &str, within: &str) -> Result<Vec<&'a Value>> {
     let mut flat = Vec::new();
     let mut waiting = vec![stage];
     // Depth is bounded by the JSON parser, breadth here.
@@ -128,7 +142,7 @@ fn flat<'a>(stage: &'a Value, name: &str, within: &str) -> Result<Vec<&'a Value>
     Ok(flat)
 }
 
-fn read<T: serde::de::DeserializeOwned>(stage: &Value, name: &str) -> Result<T> {
+pub(super) fn read<T: serde::de::DeserializeOwned>(stage: &Value, name: &str) -> Result<T> {
     let kind = stage.get("type").and_then(Value::as_str).unwrap_or("without a type");
     T::deserialize(stage).map_err(|error| Error::invalid_file(format!("key '{name}' ({}): {error}", kind.escape_debug())))
 }
@@ -159,7 +173,7 @@ fn pre(stage: &Value) -> Result<Pre> {
 }
 
 /// A pattern, or a text as one.
-fn compiled(pattern: &SplitPattern, name: &str) -> Result<Regex> {
+pub(super) fn compiled(pattern: &SplitPattern, name: &str) -> Result<Regex> {
     let text = match pattern {
         SplitPattern::Regex(pattern) => pattern.clone(),
         SplitPattern::String(text) => fancy_regex::escape(text).into_owned(),
@@ -169,22 +183,27 @@ fn compiled(pattern: &SplitPattern, name: &str) -> Result<Regex> {
 }
 
 /// When the patterns of a text must have ended.
-struct Clock {
+pub(super) struct Clock {
     start: Instant,
     limit: Duration,
 }
 
 impl Clock {
+    /// For `len` bytes.
+    pub(super) fn of_bytes(len: usize) -> Self {
+        Self { start: Instant::now(), limit: PATTERN_TIME + PATTERN_TIME_PER_BYTE * u32::try_from(len).unwrap_or(u32::MAX) }
+    }
+
     fn check(&self) -> EngineResult<()> {
         if self.start.elapsed() > self.limit { Err("a pattern runs too long on this text".into()) } else { Ok(()) }
     }
 }
 
 /// Where a pattern fits in a text.
-struct Found(Vec<(Offsets, bool)>);
+pub(super) struct Found(Vec<(Offsets, bool)>);
 
 impl Found {
-    fn of(pattern: &Regex, text: &str, clock: &Clock) -> EngineResult<Self> {
+    pub(super) fn of(pattern: &Regex, text: &str, clock: &Clock) -> EngineResult<Self> {
         if text.is_empty() {
             return Ok(Self(vec![((0, 0), false)]));
         }
@@ -205,6 +224,11 @@ impl Found {
             parts.push(((end, text.len()), false));
         }
         Ok(Self(parts))
+    }
+
+    /// The text with `content` in place of each fit.
+    pub(super) fn replaced(&self, text: &str, content: &str) -> String {
+        self.0.iter().map(|&((start, end), fits)| if fits { content } else { &text[start..end] }).collect()
     }
 
     /// Bytes of the text after each fit has become `content`.

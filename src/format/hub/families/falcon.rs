@@ -32,6 +32,7 @@ pub(super) const FALCON: Family = Family {
     rotary: RotaryRows::AsConverted,
     activations: &["gelu"],
     keys: &[KEYS],
+    prefix: "",
     names: &[NAMES],
     further,
 };

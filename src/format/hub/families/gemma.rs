@@ -1,7 +1,7 @@
 //! gemma, gemma2 and gemma3 (text): the tensors of llama; norms are stored as the difference from one.
 
 use super::super::names::{Name, keep, plus_one};
-use super::llama::{FEED_FORWARD, KEYS};
+use super::llama::{FEED_FORWARD, RMS_EPSILON, SIZES};
 use super::{Config, Draft, Family, Result, RotaryRows, expect_bool, expect_window_every, heads, sliding_window};
 
 const ATTENTION: &[Name] = &[
@@ -36,7 +36,8 @@ pub(super) const GEMMA: Family = Family {
     rotary: RotaryRows::AsConverted,
     // The first configurations say "gelu" and mean the approximation by tanh.
     activations: &["gelu_pytorch_tanh", "gelu"],
-    keys: &[KEYS],
+    keys: &[SIZES, RMS_EPSILON],
+    prefix: "",
     names: &[ATTENTION, BEFORE, FEED_FORWARD],
     further: heads,
 };
@@ -83,8 +84,8 @@ fn common(config: &Config<'_>, draft: &mut Draft) -> Result<()> {
     if let Some(scalar) = config.number("query_pre_attn_scalar")? {
         draft.float("attention.scale", 1.0 / scalar.sqrt());
     }
-    for (key, canonical) in [("attn_logit_softcapping", "attn_logit_softcapping"), ("final_logit_softcapping", "final_logit_softcapping")] {
-        config.number(key)?.into_iter().for_each(|cap| draft.float(canonical, cap));
+    for key in ["attn_logit_softcapping", "final_logit_softcapping"] {
+        config.number(key)?.into_iter().for_each(|cap| draft.float(key, cap));
     }
     Ok(())
 }

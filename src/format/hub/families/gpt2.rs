@@ -12,7 +12,8 @@ const KEYS: &[Key] = &[
     number("layer_norm_epsilon", "attention.layer_norm_epsilon"),
 ];
 
-const BARE: &[Name] = &[
+const NAMES: &[Name] = &[
+    keep("lm_head.weight", "output.weight"),
     keep("wte.weight", "token_embd.weight"),
     keep("wpe.weight", "position_embd.weight"),
     keep("ln_f.weight", "output_norm.weight"),
@@ -33,35 +34,14 @@ const BARE: &[Name] = &[
     unused("h.{}.attn.masked_bias"),
 ];
 
-const PREFIXED: &[Name] = &[
-    keep("lm_head.weight", "output.weight"),
-    keep("transformer.wte.weight", "token_embd.weight"),
-    keep("transformer.wpe.weight", "position_embd.weight"),
-    keep("transformer.ln_f.weight", "output_norm.weight"),
-    keep("transformer.ln_f.bias", "output_norm.bias"),
-    keep("transformer.h.{}.ln_1.weight", "blk.{}.attn_norm.weight"),
-    keep("transformer.h.{}.ln_1.bias", "blk.{}.attn_norm.bias"),
-    keep("transformer.h.{}.ln_2.weight", "blk.{}.ffn_norm.weight"),
-    keep("transformer.h.{}.ln_2.bias", "blk.{}.ffn_norm.bias"),
-    transposed("transformer.h.{}.attn.c_attn.weight", "blk.{}.attn_qkv.weight"),
-    keep("transformer.h.{}.attn.c_attn.bias", "blk.{}.attn_qkv.bias"),
-    transposed("transformer.h.{}.attn.c_proj.weight", "blk.{}.attn_output.weight"),
-    keep("transformer.h.{}.attn.c_proj.bias", "blk.{}.attn_output.bias"),
-    transposed("transformer.h.{}.mlp.c_fc.weight", "blk.{}.ffn_up.weight"),
-    keep("transformer.h.{}.mlp.c_fc.bias", "blk.{}.ffn_up.bias"),
-    transposed("transformer.h.{}.mlp.c_proj.weight", "blk.{}.ffn_down.weight"),
-    keep("transformer.h.{}.mlp.c_proj.bias", "blk.{}.ffn_down.bias"),
-    unused("transformer.h.{}.attn.bias"),
-    unused("transformer.h.{}.attn.masked_bias"),
-];
-
 pub(super) const GPT2: Family = Family {
     model_types: &["gpt2"],
     architecture: "gpt2",
     rotary: RotaryRows::AsConverted,
     activations: &["gelu_new", "gelu_pytorch_tanh"],
     keys: &[KEYS],
-    names: &[PREFIXED, BARE],
+    prefix: "transformer.",
+    names: &[NAMES],
     further,
 };
 

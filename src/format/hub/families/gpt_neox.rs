@@ -1,19 +1,8 @@
 //! gpt_neox: Pythia and its relatives. Query, key and value rows lie head by head.
 
 use super::super::names::{Grouping, Name, keep, regrouped, unused};
-use super::{Config, Draft, Family, Key, Result, RotaryRows, heads, number, optional, size};
-
-const KEYS: &[Key] = &[
-    size("hidden_size", "embedding_length"),
-    size("intermediate_size", "feed_forward_length"),
-    size("num_hidden_layers", "block_count"),
-    size("num_attention_heads", "attention.head_count"),
-    size("max_position_embeddings", "context_length"),
-    optional("vocab_size", "vocab_size"),
-    number("layer_norm_eps", "attention.layer_norm_epsilon"),
-    // The older name; where there is a newer one, it is read after this.
-    number("rotary_emb_base", "rope.freq_base"),
-];
+use super::llama::{EPSILON, SIZES};
+use super::{Config, Draft, Family, Result, RotaryRows, heads_with_part, number};
 
 const NAMES: &[Name] = &[
     keep("gpt_neox.embed_in.weight", "token_embd.weight"),
@@ -42,7 +31,13 @@ pub(super) const GPT_NEOX: Family = Family {
     architecture: "gptneox",
     rotary: RotaryRows::AsConverted,
     activations: &["gelu"],
-    keys: &[KEYS],
+    keys: &[
+        SIZES,
+        EPSILON,
+        // The older name; where there is a newer one, it is read after this.
+        &[number("rotary_emb_base", "rope.freq_base")],
+    ],
+    prefix: "",
     names: &[NAMES],
     further,
 };
@@ -50,6 +45,8 @@ pub(super) const GPT_NEOX: Family = Family {
 fn further(config: &Config<'_>, draft: &mut Draft) -> Result<()> {
     draft.bool("use_parallel_residual", config.bool("use_parallel_residual")?.unwrap_or(true));
     let (width, groups) = (config.required("hidden_size")?, config.required("num_attention_heads")?);
+    // No heads are shared, whatever the configuration says of key and value heads.
+    draft.integer("attention.head_count_kv", groups);
     draft.grouping = Some(Grouping { groups, queries: 1, size: width / groups.max(1) });
-    heads(config, draft)
+    heads_with_part(config, draft)
 }

@@ -1,7 +1,7 @@
 //! granite: Granite 3, the tensors of llama and four factors.
 
-use super::llama::{ATTENTION, FEED_FORWARD, KEYS};
-use super::{Config, Draft, Family, Key, Result, RotaryRows, heads, number};
+use super::llama::{ATTENTION, FEED_FORWARD, RMS_EPSILON, SIZES};
+use super::{Family, Key, RotaryRows, heads, number};
 
 const FACTORS: &[Key] = &[
     number("embedding_multiplier", "embedding_scale"),
@@ -15,11 +15,8 @@ pub(super) const GRANITE: Family = Family {
     architecture: "granite",
     rotary: RotaryRows::Halves,
     activations: &["silu"],
-    keys: &[KEYS, FACTORS],
+    keys: &[SIZES, RMS_EPSILON, FACTORS],
+    prefix: "",
     names: &[ATTENTION, FEED_FORWARD],
-    further,
+    further: heads,
 };
-
-fn further(config: &Config<'_>, draft: &mut Draft) -> Result<()> {
-    heads(config, draft)
-}

@@ -1,10 +1,10 @@
 //! llama: Llama 2 and 3, TinyLlama, SmolLM2, Yi; Mistral; with experts, Mixtral.
 
 use super::super::names::{Name, keep, unused};
-use super::{Config, Draft, Family, Key, Result, RotaryRows, heads, number, optional, size, sliding_window};
+use super::{Family, Key, RotaryRows, heads_and_window, number, optional, size};
 
-/// The settings that llama and its descendants share.
-pub(super) const KEYS: &[Key] = &[
+/// The sizes, as llama and most families after it name them.
+pub(super) const SIZES: &[Key] = &[
     size("hidden_size", "embedding_length"),
     size("intermediate_size", "feed_forward_length"),
     size("num_hidden_layers", "block_count"),
@@ -12,8 +12,13 @@ pub(super) const KEYS: &[Key] = &[
     optional("num_key_value_heads", "attention.head_count_kv"),
     size("max_position_embeddings", "context_length"),
     optional("vocab_size", "vocab_size"),
-    number("rms_norm_eps", "attention.layer_norm_rms_epsilon"),
 ];
+
+/// What is added to the mean square in norms.
+pub(super) const RMS_EPSILON: &[Key] = &[number("rms_norm_eps", "attention.layer_norm_rms_epsilon")];
+
+/// What is added to the variance in norms.
+pub(super) const EPSILON: &[Key] = &[number("layer_norm_eps", "attention.layer_norm_epsilon")];
 
 /// The tensors outside the feed-forward layer.
 pub(super) const ATTENTION: &[Name] = &[
@@ -55,19 +60,15 @@ pub(super) const LLAMA: Family = Family {
     architecture: "llama",
     rotary: RotaryRows::Halves,
     activations: &["silu"],
-    keys: &[KEYS],
+    keys: &[SIZES, RMS_EPSILON],
+    prefix: "",
     names: &[ATTENTION, FEED_FORWARD],
-    further,
+    further: heads_and_window,
 };
 
 pub(super) const MIXTRAL: Family = Family {
     model_types: &["mixtral"],
-    keys: &[KEYS, &[size("num_local_experts", "expert_count"), size("num_experts_per_tok", "expert_used_count")]],
+    keys: &[SIZES, RMS_EPSILON, &[size("num_local_experts", "expert_count"), size("num_experts_per_tok", "expert_used_count")]],
     names: &[ATTENTION, EXPERTS],
     ..LLAMA
 };
-
-fn further(config: &Config<'_>, draft: &mut Draft) -> Result<()> {
-    heads(config, draft)?;
-    sliding_window(config, draft)
-}

@@ -43,6 +43,8 @@ pub(super) struct Family {
     activations: &'static [&'static str],
     /// The settings.
     keys: &'static [&'static [Key]],
+    /// What some files put in front of all names of tensors.
+    prefix: &'static str,
     /// The tensors.
     names: &'static [&'static [Name]],
     /// What the tables can't say.
@@ -158,12 +160,12 @@ impl Family {
 
     /// The place of a tensor.
     pub(super) fn place(&self, name: &str) -> Place {
-        names::place(self.names, name)
+        names::place(self.names, name.strip_prefix(self.prefix).unwrap_or(name))
     }
 
-    /// Whether the family has a tensor of this name.
-    pub(super) fn knows(&self, name: &str) -> bool {
-        matches!(self.place(name), Place::Tensor { .. })
+    /// What the output matrix is called, where the family publishes one.
+    pub(super) fn output_name(&self) -> Option<&'static str> {
+        self.names.iter().copied().flatten().find_map(|name| name.published("output.weight"))
     }
 }
 
@@ -176,6 +178,21 @@ fn sliding_window(config: &Config<'_>, draft: &mut Draft) -> Result<()> {
     Ok(())
 }
 
+/// [`heads`], and the window.
+fn heads_and_window(config: &Config<'_>, draft: &mut Draft) -> Result<()> {
+    heads(config, draft)?;
+    sliding_window(config, draft)
+}
+
+/// [`heads`], where a configuration that is silent about the rotated part of the heads means something else than all of it.
+fn heads_with_part(config: &Config<'_>, draft: &mut Draft) -> Result<()> {
+    heads(config, draft)?;
+    match rotated_part(config)? {
+        Some(_) => Ok(()),
+        None => Err(config.error("partial_rotary_factor", "it is missing")),
+    }
+}
+
 /// The size of heads where it is not implied, and the rotary embedding of `rotated` of their elements.
 fn heads(config: &Config<'_>, draft: &mut Draft) -> Result<()> {
     let size = match config.integer("head_dim")? {
@@ -185,7 +202,7 @@ fn heads(config: &Config<'_>, draft: &mut Draft) -> Result<()> {
             size
         }
         // A wrong division is found where the configuration is checked.
-        None => config.required("hidden_size")? / config.required("num_attention_heads")?.max(1),
+        None => required_of(config, &["hidden_size", "n_embd"])? / required_of(config, &["num_attention_heads", "n_head"])?.max(1),
     };
     let rotated = match rotated_part(config)? {
         Some((_, factor)) if factor > 0.0 && factor <= 1.0 => (size as f64 * factor) as u64,

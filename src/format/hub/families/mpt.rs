@@ -29,6 +29,7 @@ pub(super) const MPT: Family = Family {
     rotary: RotaryRows::AsConverted,
     activations: &[],
     keys: &[KEYS],
+    prefix: "",
     names: &[NAMES],
     further,
 };

@@ -1,7 +1,7 @@
 //! nomic_bert: Nomic Embed, with the settings under the names of its own code or those of transformers.
 
 use super::super::names::{Name, keep};
-use super::{Config, Draft, Family, Key, Result, RotaryRows, expect_bool, heads, optional, required_of, rope};
+use super::{Config, Draft, Family, Key, Result, RotaryRows, expect_bool, heads, optional, required_of, unsupported};
 
 const KEYS: &[Key] = &[optional("vocab_size", "vocab_size")];
 
@@ -27,6 +27,7 @@ pub(super) const NOMIC_BERT: Family = Family {
     rotary: RotaryRows::AsConverted,
     activations: &["silu", "swiglu"],
     keys: &[KEYS],
+    prefix: "",
     names: &[NAMES],
     further,
 };
@@ -51,8 +52,9 @@ fn further(config: &Config<'_>, draft: &mut Draft) -> Result<()> {
     }
     draft.bool("attention.causal", false);
     config.number("rotary_emb_base")?.into_iter().for_each(|base| draft.float("rope.freq_base", base));
-    match config.integer("hidden_size")? {
-        Some(_) => heads(config, draft),
-        None => rope::settle(config, 0, draft),
+    expect_bool(config, "rotary_emb_interleaved", false)?;
+    if let Some(factor) = config.number("rotary_scaling_factor")? {
+        return Err(unsupported(config, "rotary_scaling_factor", factor));
     }
+    heads(config, draft)
 }

@@ -1,8 +1,8 @@
 //! olmo2: norms after attention and feed-forward layer, and of queries and keys.
 
 use super::super::names::{Name, keep};
-use super::llama::{FEED_FORWARD, KEYS};
-use super::{Config, Draft, Family, Result, RotaryRows, heads};
+use super::llama::{FEED_FORWARD, RMS_EPSILON, SIZES};
+use super::{Family, RotaryRows, heads};
 
 const NAMES: &[Name] = &[
     keep("model.embed_tokens.weight", "token_embd.weight"),
@@ -23,11 +23,8 @@ pub(super) const OLMO2: Family = Family {
     architecture: "olmo2",
     rotary: RotaryRows::AsConverted,
     activations: &["silu"],
-    keys: &[KEYS],
+    keys: &[SIZES, RMS_EPSILON],
+    prefix: "",
     names: &[NAMES, FEED_FORWARD],
-    further,
+    further: heads,
 };
-
-fn further(config: &Config<'_>, draft: &mut Draft) -> Result<()> {
-    heads(config, draft)
-}

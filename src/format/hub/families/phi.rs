@@ -1,19 +1,9 @@
 //! phi: Phi-1, 1.5 and 2. GGUF calls the architecture phi2.
 
 use super::super::names::{Name, keep, unused};
-use super::{Config, Draft, Family, Key, Result, RotaryRows, heads, number, optional, rotated_part, size};
+use super::llama::{EPSILON, SIZES};
+use super::{Config, Draft, Family, Result, RotaryRows, heads_with_part};
 use crate::base::Error;
-
-const KEYS: &[Key] = &[
-    size("hidden_size", "embedding_length"),
-    size("intermediate_size", "feed_forward_length"),
-    size("num_hidden_layers", "block_count"),
-    size("num_attention_heads", "attention.head_count"),
-    optional("num_key_value_heads", "attention.head_count_kv"),
-    size("max_position_embeddings", "context_length"),
-    optional("vocab_size", "vocab_size"),
-    number("layer_norm_eps", "attention.layer_norm_epsilon"),
-];
 
 const NAMES: &[Name] = &[
     keep("model.embed_tokens.weight", "token_embd.weight"),
@@ -43,19 +33,15 @@ pub(super) const PHI: Family = Family {
     architecture: "phi2",
     rotary: RotaryRows::AsConverted,
     activations: &["gelu_new"],
-    keys: &[KEYS],
+    keys: &[SIZES, EPSILON],
+    prefix: "",
     names: &[NAMES],
     further,
 };
 
-/// Old configurations are silent about the rotated part of the heads, and then mean something else than the rest of the table.
 fn further(config: &Config<'_>, draft: &mut Draft) -> Result<()> {
     if config.bool("qk_layernorm")? == Some(true) {
         return Err(Error::unsupported(format!("{}: norms of queries and keys", config.place("qk_layernorm"))));
     }
-    heads(config, draft)?;
-    if rotated_part(config)?.is_none() {
-        return Err(config.error("partial_rotary_factor", "it is missing"));
-    }
-    Ok(())
+    heads_with_part(config, draft)
 }

@@ -1,8 +1,8 @@
 //! phi3: Phi-3 and Phi-4, with fused projections.
 
 use super::super::names::{Name, keep, unused};
-use super::llama::KEYS;
-use super::{Config, Draft, Family, Result, RotaryRows, heads, sliding_window};
+use super::llama::{RMS_EPSILON, SIZES};
+use super::{Family, RotaryRows, heads_and_window};
 
 const NAMES: &[Name] = &[
     keep("model.embed_tokens.weight", "token_embd.weight"),
@@ -22,12 +22,8 @@ pub(super) const PHI3: Family = Family {
     architecture: "phi3",
     rotary: RotaryRows::AsConverted,
     activations: &["silu"],
-    keys: &[KEYS],
+    keys: &[SIZES, RMS_EPSILON],
+    prefix: "",
     names: &[NAMES],
-    further,
+    further: heads_and_window,
 };
-
-fn further(config: &Config<'_>, draft: &mut Draft) -> Result<()> {
-    heads(config, draft)?;
-    sliding_window(config, draft)
-}

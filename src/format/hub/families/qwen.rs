@@ -1,8 +1,8 @@
 //! qwen2 and qwen3, dense: the tensors of llama, with norms on the heads of query and key in qwen3.
 
 use super::super::names::{Name, keep};
-use super::llama::{ATTENTION, FEED_FORWARD, KEYS};
-use super::{Config, Draft, Family, Result, RotaryRows, heads, sliding_window};
+use super::llama::{ATTENTION, FEED_FORWARD, RMS_EPSILON, SIZES};
+use super::{Family, RotaryRows, heads_and_window};
 
 pub(super) const HEAD_NORMS: &[Name] = &[
     keep("model.layers.{}.self_attn.q_norm.weight", "blk.{}.attn_q_norm.weight"),
@@ -14,15 +14,11 @@ pub(super) const QWEN2: Family = Family {
     architecture: "qwen2",
     rotary: RotaryRows::AsConverted,
     activations: &["silu"],
-    keys: &[KEYS],
+    keys: &[SIZES, RMS_EPSILON],
+    prefix: "",
     names: &[ATTENTION, FEED_FORWARD],
-    further,
+    further: heads_and_window,
 };
 
 pub(super) const QWEN3: Family =
     Family { model_types: &["qwen3"], architecture: "qwen3", names: &[ATTENTION, FEED_FORWARD, HEAD_NORMS], ..QWEN2 };
-
-fn further(config: &Config<'_>, draft: &mut Draft) -> Result<()> {
-    heads(config, draft)?;
-    sliding_window(config, draft)
-}

@@ -1,13 +1,13 @@
 //! qwen2_moe and qwen3_moe: qwen2 and qwen3 with experts in every layer.
 
 use super::super::names::{Name, keep};
-use super::llama::{ATTENTION, KEYS};
+use super::llama::{ATTENTION, RMS_EPSILON, SIZES};
 use super::qwen::{HEAD_NORMS, QWEN2};
 use super::{
     Config, Draft, Family, Key, Result, expect_bool, expect_integer, heads, optional, required_of, size, sliding_window, unsupported,
 };
 
-const SIZES: &[Key] = &[
+const EXPERT_SIZES: &[Key] = &[
     size("num_experts_per_tok", "expert_used_count"),
     size("moe_intermediate_size", "expert_feed_forward_length"),
     optional("shared_expert_intermediate_size", "expert_shared_feed_forward_length"),
@@ -32,7 +32,8 @@ const SHARED: &[Name] = &[
 pub(super) const QWEN2_MOE: Family = Family {
     model_types: &["qwen2_moe"],
     architecture: "qwen2moe",
-    keys: &[KEYS, SIZES],
+    keys: &[SIZES, RMS_EPSILON, EXPERT_SIZES],
+    prefix: "",
     names: &[ATTENTION, EXPERTS, SHARED],
     further: further2,
     ..QWEN2

@@ -1,6 +1,6 @@
 //! smollm3: the tensors of llama; every fourth layer does not rotate.
 
-use super::llama::{ATTENTION, FEED_FORWARD, KEYS};
+use super::llama::{ATTENTION, FEED_FORWARD, RMS_EPSILON, SIZES};
 use super::{Config, Draft, Family, Result, RotaryRows, expect_integer, heads, unsupported};
 
 const INTERVAL: u64 = 4;
@@ -10,7 +10,8 @@ pub(super) const SMOLLM3: Family = Family {
     architecture: "smollm3",
     rotary: RotaryRows::Halves,
     activations: &["silu"],
-    keys: &[KEYS],
+    keys: &[SIZES, RMS_EPSILON],
+    prefix: "",
     names: &[ATTENTION, FEED_FORWARD],
     further,
 };

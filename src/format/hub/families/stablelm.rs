@@ -1,19 +1,8 @@
 //! stablelm: the tensors of llama, with biases in the norms; the heads of the largest have norms of their own.
 
 use super::super::names::{Name, keep};
-use super::llama::{ATTENTION, FEED_FORWARD};
-use super::{Config, Draft, Family, Key, Result, RotaryRows, heads, number, optional, size};
-
-const KEYS: &[Key] = &[
-    size("hidden_size", "embedding_length"),
-    size("intermediate_size", "feed_forward_length"),
-    size("num_hidden_layers", "block_count"),
-    size("num_attention_heads", "attention.head_count"),
-    optional("num_key_value_heads", "attention.head_count_kv"),
-    size("max_position_embeddings", "context_length"),
-    optional("vocab_size", "vocab_size"),
-    number("layer_norm_eps", "attention.layer_norm_epsilon"),
-];
+use super::llama::{ATTENTION, EPSILON, FEED_FORWARD, SIZES};
+use super::{Family, RotaryRows, heads_with_part};
 
 const NORM_BIASES: &[Name] = &[
     keep("model.norm.bias", "output_norm.bias"),
@@ -31,11 +20,8 @@ pub(super) const STABLELM: Family = Family {
     architecture: "stablelm",
     rotary: RotaryRows::AsConverted,
     activations: &["silu"],
-    keys: &[KEYS],
+    keys: &[SIZES, EPSILON],
+    prefix: "",
     names: &[ATTENTION, NORM_BIASES, HEAD_NORMS, FEED_FORWARD],
-    further,
+    further: heads_with_part,
 };
-
-fn further(config: &Config<'_>, draft: &mut Draft) -> Result<()> {
-    heads(config, draft)
-}

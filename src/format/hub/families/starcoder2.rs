@@ -1,19 +1,8 @@
 //! starcoder2: the attention of llama with biases, layer norms, a plain feed-forward layer.
 
 use super::super::names::{Name, keep};
-use super::llama::ATTENTION;
-use super::{Config, Draft, Family, Key, Result, RotaryRows, expect_bool, heads, number, optional, size, sliding_window};
-
-const KEYS: &[Key] = &[
-    size("hidden_size", "embedding_length"),
-    size("intermediate_size", "feed_forward_length"),
-    size("num_hidden_layers", "block_count"),
-    size("num_attention_heads", "attention.head_count"),
-    optional("num_key_value_heads", "attention.head_count_kv"),
-    size("max_position_embeddings", "context_length"),
-    optional("vocab_size", "vocab_size"),
-    number("norm_epsilon", "attention.layer_norm_epsilon"),
-];
+use super::llama::{ATTENTION, SIZES};
+use super::{Config, Draft, Family, Result, RotaryRows, expect_bool, heads, number, sliding_window};
 
 const NAMES: &[Name] = &[
     keep("model.norm.bias", "output_norm.bias"),
@@ -30,7 +19,8 @@ pub(super) const STARCODER2: Family = Family {
     architecture: "starcoder2",
     rotary: RotaryRows::AsConverted,
     activations: &["gelu_pytorch_tanh"],
-    keys: &[KEYS],
+    keys: &[SIZES, &[number("norm_epsilon", "attention.layer_norm_epsilon")]],
+    prefix: "",
     names: &[ATTENTION, NAMES],
     further,
 };
