@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The concurrent parts under ThreadSanitizer: the tests of the base (pool, locks, jobs) and tests/threads.rs, with every access of this crate
+# The concurrent parts under ThreadSanitizer: the pool's tests and the stress of all handles (tests/threads), with every access of this crate
 # watched.
 #
 #   tools/tsan.sh               as a part of the checks of a change: some seconds for each test
-#   tools/tsan.sh SECONDS       the stress of tests/threads.rs for so long (180: three minutes)
+#   tools/tsan.sh SECONDS       the stress of tests/threads for so long (180: three minutes)
 #
 # Works with any toolchain that has the sanitizer's run time (x86-64 and AArch64 Linux); RUSTC_BOOTSTRAP lets a stable compiler take the option. The
 # standard library is not built for the sanitizer. So the library uses locks that it sees through (src/base/sync/watched.rs), the tests run
@@ -26,5 +26,5 @@ if [ $# -gt 0 ]; then
   export LOQUAT_THREADS_SECONDS=$1
   cargo test --target "$host" --test threads -- --test-threads=1 --nocapture
 else
-  cargo test --quiet --target "$host" --lib --test threads -- --test-threads=1 base:: eight_threads one_user any_order
+  cargo test --quiet --target "$host" --test pool --test threads -- --test-threads=1
 fi

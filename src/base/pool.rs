@@ -220,6 +220,3 @@ fn check(threads: usize) -> Result<()> {
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;

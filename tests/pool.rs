@@ -1,10 +1,11 @@
 //! The pool under odd counts of items and threads, short deadlines, cancels and panics.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
-use super::*;
-use crate::base::sync::Mutex;
+use loquat::base::pool::*;
+use loquat::base::sync::Mutex;
 
 /// Operation `op` has `counts[op]` items; each checks that the operation before is complete and counts itself.
 struct Counting {
@@ -332,15 +333,25 @@ fn a_panic_of_the_host_is_an_error_after_the_run() {
     job.assert_each_item_ran(1);
 }
 
+/// A host that does nothing for a run while it lasts, and keeps it.
+#[derive(Default)]
+struct Keeping(Mutex<Vec<Arc<Run>>>);
+
+impl ParallelFor for Keeping {
+    fn run(&self, _count: u32, run: &Arc<Run>) {
+        self.0.lock().push(Arc::clone(run));
+    }
+}
+
 #[test]
 fn calls_that_come_when_nothing_runs_return_at_once() {
-    let lane = lane();
-    lane.run.help();
-    let host = Host { manner: Manner::InTurn, calls: Arc::default(), late: Arc::default() };
-    let pool = Pool::on_host(2, Arc::new(host)).unwrap();
-    let mut lane = lane;
-    finish(&pool, &mut lane, &Counting::new(&[4]));
-    lane.run.help();
+    let host = Arc::new(Keeping::default());
+    let pool = Pool::on_host(2, Arc::clone(&host) as Arc<dyn ParallelFor>).unwrap();
+    let job = Counting::new(&[4]);
+    finish(&pool, &mut lane(), &job);
+    assert_eq!(host.0.lock().len(), 1);
+    host.0.lock().iter().for_each(|run| run.help());
+    job.assert_each_item_ran(1);
 }
 
 /// Items that last, and note how many threads are inside at once.
