@@ -22,6 +22,7 @@ export TSAN_OPTIONS="suppressions=$PWD/tools/tsan.supp halt_on_error=1 second_de
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/tsan
 # Watched accesses are slow whatever the level, and the kernels, which are most of the library, take minutes to compile at a higher one.
 export CARGO_PROFILE_TEST_OPT_LEVEL=0
+export CARGO_PROFILE_TEST_DEBUG=line-tables-only # what is left is known by its file
 if [ $# -gt 0 ]; then
   export LOQUAT_THREADS_SECONDS=$1
   cargo test --target "$host" --test threads -- --test-threads=1 --nocapture
