@@ -67,7 +67,11 @@ CHAIN_KERNEL(f32_fma, __m256, _mm256_setzero_ps(), _mm256_set1_ps(0.5f), f32_ste
 
 #if defined(__AVX512VNNI__)
 #define INT8_LANES 64
-#define int8_step(sum, a, b) _mm512_dpbusd_epi32(sum, a, b)
+/* As an instruction, since GCC 12 copies the sums of its intrinsic around and so halves the figure. */
+static inline __m512i int8_step(__m512i sum, __m512i a, __m512i b) {
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+    return sum;
+}
 CHAIN_KERNEL(int8_dot, __m512i, _mm512_setzero_si512(), _mm512_set1_epi8(1), int8_step)
 #elif defined(__AVXVNNI__)
 #define INT8_LANES 32
