@@ -139,7 +139,8 @@ def write(name, vocabularies, out, seed=7):
     s = SHAPES[name]
     writer = GGUFWriter(str(out), s.arch)
     n_vocab = copy_vocabulary(writer, pathlib.Path(vocabularies) / f"ggml-vocab-{s.vocab}.gguf")
-    writer.add_name(f"{name}-synthetic")
+    # llama.cpp looks for Phi-3's special tokens in models with "phi3" in their name.
+    writer.add_name(f"{name.replace('phi3', 'phi 3')}-synthetic")
     writer.add_context_length(8192)
     writer.add_embedding_length(s.embd)
     writer.add_block_count(s.layers)
