@@ -12,6 +12,7 @@ pub mod memory;
 pub mod pace;
 pub mod page_cache;
 pub mod pool;
+pub mod process;
 pub mod sort;
 pub mod sync;
 

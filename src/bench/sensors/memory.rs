@@ -3,22 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use crate::base::MemoryCategory;
+use crate::base::process::{faults, resident};
 use crate::model::Model;
 
-use super::super::system::{field, kilobytes};
 use super::Reading;
-
-/// Page faults of the process so far: those that memory answered, and those that took the disk. The tenth and twelfth field of the line, of
-/// which the second is a name in brackets that may hold anything.
-fn faults(stat: &str) -> Option<(u64, u64)> {
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    let minor = fields.nth(7)?.parse().ok()?;
-    Some((minor, fields.nth(1)?.parse().ok()?))
-}
-
-fn faults_now() -> Option<(u64, u64)> {
-    faults(&std::fs::read_to_string("/proc/self/stat").ok()?)
-}
 
 /// The state before.
 pub(super) struct Begin(Option<(u64, u64)>);
@@ -40,22 +28,21 @@ pub struct MemoryUse {
 
 impl Begin {
     pub fn now() -> Self {
-        Self(faults_now())
+        Self(faults())
     }
 
     pub fn end(&self, model: &Model) -> Reading<MemoryUse> {
-        let status = |name| field("/proc/self/status", name).and_then(|text| kilobytes(&text)).map(|bytes| bytes as f64 / 1e6);
-        let (Some(peak_mb), Some(resident_mb), Some(before), Some(now)) = (status("VmHWM"), status("VmRSS"), self.0, faults_now()) else {
-            return Reading::Absent(if cfg!(target_os = "linux") {
-                "/proc/self does not tell".to_owned()
+        let (Some((peak, resident)), Some(before), Some(now)) = (resident(), self.0, faults()) else {
+            return Reading::Absent(if cfg!(any(target_os = "linux", target_vendor = "apple")) {
+                "the system does not tell".to_owned()
             } else {
-                format!("read on Linux alone, this is {}", std::env::consts::OS)
+                format!("read on Linux and Apple's systems alone, this is {}", std::env::consts::OS)
             });
         };
         let budget = model.runtime().budget();
         Reading::Measured(MemoryUse {
-            peak_mb,
-            resident_mb,
+            peak_mb: peak as f64 / 1e6,
+            resident_mb: resident as f64 / 1e6,
             minor_faults: now.0 - before.0,
             major_faults: now.1 - before.1,
             counted_bytes: MemoryCategory::ALL.map(|category| (category.name(), budget.used(category))).to_vec(),
@@ -73,17 +60,5 @@ impl MemoryUse {
             "major_faults": self.major_faults,
             "counted_bytes": counted,
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn faults_of_a_process_with_a_name() {
-        let stat = "4242 (a) b (c)) S 1 2 3 4 5 6 101 7 13 8 9 10";
-        assert_eq!(faults(stat), Some((101, 13)));
-        assert_eq!((faults("4242 (a) S 1"), faults("")), (None, None));
     }
 }
