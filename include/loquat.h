@@ -2831,7 +2831,7 @@ typedef struct loquat_bench_summary {
     uint64_t itl_stalls;
     /** From the start of a fresh process to its first token, median; NaN unless a command was given. */
     double cold_start_ms;
-    /** Most memory that the process has held, 10^6 bytes. Linux. */
+    /** Most memory that the process has held, 10^6 bytes. Linux and Apple's systems. */
     double peak_memory_mb;
     /**
      * Energy of the counted requests by the processor's counters, where the system shows them: of all that the machine did meanwhile, between polls too.

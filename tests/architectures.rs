@@ -196,8 +196,8 @@ fn folders_give_the_outputs_of_the_reference() {
 
 /// The error's share of the whole, as lengths of vectors.
 fn share_of_error(found: &[f32], expected: &[f32]) -> f64 {
-    let length = |values: &mut dyn Iterator<Item = f32>| values.map(|value| f64::from(value).powi(2)).sum::<f64>().sqrt();
-    length(&mut found.iter().zip(expected).map(|(a, b)| a - b)) / length(&mut expected.iter().copied())
+    let squares: f64 = found.iter().zip(expected).map(|(&a, &b)| f64::from(a - b).powi(2)).sum();
+    (squares / expected.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>()).sqrt()
 }
 
 /// Experts of eight bits beside a router in f32: each product reads activations of its own kind.

@@ -13,8 +13,10 @@ pub mod pace;
 pub mod page_cache;
 pub mod pool;
 pub mod process;
+pub mod procfs;
 pub mod sort;
 pub mod sync;
+pub mod vectors;
 
 pub use blocks::BlockSource;
 pub use bytes::SharedBytes;

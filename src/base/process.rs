@@ -12,33 +12,20 @@ fn usage() -> Option<libc::rusage> {
 }
 
 /// Page faults so far: those that memory answered, and those that took the disk.
-#[cfg(unix)]
 pub fn faults() -> Option<(u64, u64)> {
-    let usage = usage()?;
-    Some((u64::try_from(usage.ru_minflt).ok()?, u64::try_from(usage.ru_majflt).ok()?))
-}
-
-/// Page faults so far: those that memory answered, and those that took the disk.
-#[cfg(not(unix))]
-pub fn faults() -> Option<(u64, u64)> {
+    #[cfg(unix)]
+    return usage().and_then(|usage| Some((u64::try_from(usage.ru_minflt).ok()?, u64::try_from(usage.ru_majflt).ok()?)));
+    #[cfg(not(unix))]
     None
 }
 
 /// Bytes in memory: the most since the process was started, and now. Files that are mapped are part of it, as far as they were touched.
-#[cfg(target_os = "linux")]
 pub fn resident() -> Option<(u64, u64)> {
-    // Not the most that `usage` tells: that goes back to before the program was loaded.
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let bytes = |name| {
-        let text = status.lines().find_map(|line| line.strip_prefix(name))?;
-        text.strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
-    };
-    Some((bytes("VmHWM:")?, bytes("VmRSS:")?))
+    resident_here()
 }
 
-/// Bytes in memory: the most since the process was started, and now. Files that are mapped are part of it, as far as they were touched.
 #[cfg(target_vendor = "apple")]
-pub fn resident() -> Option<(u64, u64)> {
+fn resident_here() -> Option<(u64, u64)> {
     let size = size_of::<libc::proc_taskinfo>() as libc::c_int;
     // SAFETY: all-zero bytes are a valid struct, which is what the call writes to, having been told its size.
     let now = unsafe {
@@ -50,10 +37,15 @@ pub fn resident() -> Option<(u64, u64)> {
     Some((u64::try_from(usage()?.ru_maxrss).ok()?, now?))
 }
 
-/// Bytes in memory: the most since the process was started, and now. Files that are mapped are part of it, as far as they were touched.
-#[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
-pub fn resident() -> Option<(u64, u64)> {
-    None
+#[cfg(not(target_vendor = "apple"))]
+fn resident_here() -> Option<(u64, u64)> {
+    use super::procfs::{field, kilobytes};
+
+    // Not the most that `usage` tells: that goes back to before the program was loaded.
+    let status = |name| field("/proc/self/status", name).and_then(|text| kilobytes(&text));
+    // In this order: the most can only have grown meanwhile.
+    let now = status("VmRSS")?;
+    Some((status("VmHWM")?, now))
 }
 
 #[cfg(all(test, any(target_os = "linux", target_vendor = "apple")))]

@@ -2,11 +2,10 @@
 
 use serde_json::{Value, json};
 
+use crate::base::procfs::{field, kilobytes};
 use crate::metrics::json::rfc3339;
 use crate::model::Model;
 use std::time::SystemTime;
-
-use super::system::{field, kilobytes};
 
 /// The machine and the runtime's use of it.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,16 +1,6 @@
 //! What the system tells about the machine, from the files in which Linux says it. Elsewhere nothing: each answer is absent.
 
-/// The value behind the colon of the first line of a file that begins with `name`.
-pub(super) fn field(path: &str, name: &str) -> Option<String> {
-    let text = std::fs::read_to_string(path).ok()?;
-    let line = text.lines().find(|line| line.starts_with(name))?;
-    Some(line.split_once(':')?.1.trim().to_owned())
-}
-
-/// Bytes of a number of kilobytes ("16282752 kB").
-pub(super) fn kilobytes(text: &str) -> Option<u64> {
-    text.strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
-}
+use crate::base::procfs::{field, kilobytes};
 
 /// Memory that can be had without anything being put aside.
 pub(super) fn available_bytes() -> Option<u64> {
@@ -48,8 +38,6 @@ mod tests {
 
     #[test]
     fn texts_of_the_system() {
-        assert_eq!(kilobytes("16282752 kB"), Some(16_282_752 * 1_024));
-        assert_eq!((kilobytes("16282752"), kilobytes("x kB"), field("/no/such/file", "a")), (None, None, None));
         assert_eq!(chosen("always [madvise] never\n").as_deref(), Some("madvise"));
         assert_eq!(chosen("always"), None);
     }

@@ -60,7 +60,7 @@ pub struct loquat_bench_summary {
     pub itl_stalls: u64,
     /// From the start of a fresh process to its first token, median; NaN unless a command was given.
     pub cold_start_ms: f64,
-    /// Most memory that the process has held, 10^6 bytes. Linux.
+    /// Most memory that the process has held, 10^6 bytes. Linux and Apple's systems.
     pub peak_memory_mb: f64,
     /// Energy of the counted requests by the processor's counters, where the system shows them: of all that the machine did meanwhile, between polls too.
     pub energy_joules: f64,

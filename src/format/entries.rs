@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::metadata::{Entry, Metadata, Stored};
 use super::value::{Array, Items, STRING_HEADER, Value, ValueType};
+use crate::base::vectors::with_capacity;
 use crate::base::{Error, MemoryBudget, MemoryCategory, Pace, Result, SharedBytes};
 
 /// Key–value pairs under GGUF's keys. A key that is set again keeps its last value.
@@ -72,9 +73,7 @@ impl Entries {
             return Err(Error::unsupported("an array of strings is larger than 4 GiB"));
         }
         let reservation = budget.reserve(MemoryCategory::Other, (len + 4 * values.len()) as u64)?;
-        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
-        bytes.try_reserve_exact(len).map_err(|_| Error::out_of_memory(format!("no memory for {len} bytes of strings")))?;
-        ends.try_reserve_exact(values.len()).map_err(|_| Error::out_of_memory(format!("no memory for {} strings", values.len())))?;
+        let (mut bytes, mut ends) = (with_capacity(len, "bytes of strings")?, with_capacity(values.len(), "strings")?);
         for value in values {
             bytes.extend_from_slice(&(value.len() as u64).to_le_bytes());
             bytes.extend_from_slice(value.as_bytes());

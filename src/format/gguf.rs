@@ -19,6 +19,7 @@ use super::model_file::{Container, Contents, RotaryRows};
 use super::tensor::TensorInfo;
 use super::value::{Array, Items, STRING_HEADER, Value, ValueType};
 use crate::base::sort::sort;
+use crate::base::vectors::with_capacity;
 use crate::base::{Error, MemoryBudget, MemoryCategory, Pace, Result, SharedBytes};
 use crate::quant::{TensorType, retired_name, row_bytes};
 
@@ -329,11 +330,4 @@ async fn no_overlap(tensors: &[TensorInfo], pace: &Pace) -> Result<()> {
         pace.spend(ELEMENT_COST).await;
     }
     Ok(())
-}
-
-/// An empty vector with room for `count` elements, which the caller has held against the length of the file.
-fn with_capacity<T>(count: usize, what: &str) -> Result<Vec<T>> {
-    let mut vec = Vec::new();
-    vec.try_reserve_exact(count).map_err(|_| Error::out_of_memory(format!("no memory for {count} {what}")))?;
-    Ok(vec)
 }

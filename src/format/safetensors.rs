@@ -19,6 +19,7 @@ use super::cursor::Cursor;
 use super::json;
 use super::metadata::sorted_unique;
 use crate::base::sort::sort;
+use crate::base::vectors::with_capacity;
 use crate::base::{Error, Pace, Result, SharedBytes};
 use crate::quant::TensorType;
 
@@ -108,8 +109,7 @@ pub(super) async fn read(file: &SharedBytes, pace: &Pace) -> Result<Vec<RawTenso
     }
     let Header(entries) = json::typed(&file[header]).map_err(|error| error.at("the header (bytes from 8 on)"))?;
     let data_len = (file.len() - data_start) as u64;
-    let mut tensors = Vec::new();
-    tensors.try_reserve_exact(entries.len()).map_err(|_| Error::out_of_memory(format!("no memory for {} tensors", entries.len())))?;
+    let mut tensors = with_capacity(entries.len(), "tensors")?;
     for (name, entry) in entries {
         pace.spend(TENSOR_COST + name.len()).await;
         let tensor = entry.locate(file, data_start, data_len).map_err(|error| error.at(format_args!("tensor '{name}'")))?;
@@ -225,8 +225,7 @@ impl<'de> Deserialize<'de> for Texts {
 
 /// Refuses tensors that share bytes, and bytes that belong to none.
 async fn no_gaps(tensors: &[RawTensor], data_start: u64, file_len: u64, pace: &Pace) -> Result<()> {
-    let mut order: Vec<&RawTensor> = Vec::new();
-    order.try_reserve_exact(tensors.len()).map_err(|_| Error::out_of_memory(format!("no memory for {} tensors", tensors.len())))?;
+    let mut order: Vec<&RawTensor> = with_capacity(tensors.len(), "tensors")?;
     order.extend(tensors);
     sort(pace, &mut order, TENSOR_COST, |a, b| a.offset.cmp(&b.offset)).await?;
     let (mut end, mut before) = (data_start, "the header");

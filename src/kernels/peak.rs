@@ -203,6 +203,21 @@ mod tests {
     }
 
     #[test]
+    fn no_loop_was_seen_through() {
+        for isa in Isa::available() {
+            let peaks = Peaks::for_isa(isa).unwrap();
+            for arithmetic in Arithmetic::ALL {
+                let (burst, rounds) = (peaks.burst(arithmetic), 200_000);
+                let begin = std::time::Instant::now();
+                (burst.run)(rounds);
+                let rate = (burst.operations * u64::from(rounds)) as f64 / begin.elapsed().as_secs_f64();
+                // What no thread does, however fast its processor; a loop without a body does.
+                assert!(rate < 1e14, "{isa:?}, {arithmetic:?}: {rate:.1e} operations a second");
+            }
+        }
+    }
+
+    #[test]
     fn operations_are_those_of_all_rounds_of_all_items() {
         assert_eq!(Bursts::new(Burst { run: |_| (), operations: 10 }, 7, 3).operations(), 210);
     }

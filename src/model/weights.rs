@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::base::pace::Pause;
+use crate::base::vectors::zeros;
 use crate::base::{Error, MemoryBudget, MemoryCategory, Pace, Reservation, Result};
 use crate::format::{ModelFile, RotaryRows, TensorInfo};
 use crate::kernels::Matrix;
@@ -168,10 +169,7 @@ impl<'a> Weights<'a> {
 
     fn blank(&mut self, len: usize) -> Result<Vec<f32>> {
         self.private.push(self.budget.reserve(MemoryCategory::WeightsPrivate, (len * size_of::<f32>()) as u64)?);
-        let mut values = Vec::new();
-        values.try_reserve_exact(len).map_err(|_| Error::out_of_memory(format!("no memory for {len} floats")))?;
-        values.resize(len, 0.0);
-        Ok(values)
+        zeros(len)
     }
 
     fn decoded(&mut self, tensor: &TensorInfo, len: usize) -> Result<Arc<[f32]>> {

@@ -22,6 +22,7 @@ use super::json;
 use super::model_file::{Container, Contents, Conversion};
 use super::tensor::TensorInfo;
 use crate::base::sort::sort;
+use crate::base::vectors::with_capacity;
 use crate::base::{Error, MemoryBudget, Pace, Result, SharedBytes};
 use convert::Stored;
 use settings::Settings;
@@ -88,8 +89,7 @@ pub(super) async fn read(
 
     let converted = entries.iter().any(|entry| is_canonical(entry.name));
     let rotary = settings.rotary(&architecture, converted)?;
-    let mut tensors = Vec::new();
-    tensors.try_reserve_exact(entries.len()).map_err(|_| Error::out_of_memory(format!("no memory for {} tensors", entries.len())))?;
+    let mut tensors = with_capacity(entries.len(), "tensors")?;
     for entry in entries {
         pace.spend(TENSOR_COST).await;
         let at = |error: Error| error.at(format_args!("tensor '{}'", entry.name));
@@ -209,8 +209,7 @@ impl Header {
         let start = self.index_offset as usize;
         let index = &file[start..self.data_offset as usize];
         let mut cursor = Cursor::new(index);
-        let mut entries: Vec<Entry<'a>> = Vec::new();
-        entries.try_reserve_exact(self.tensors).map_err(|_| Error::out_of_memory(format!("no memory for {} tensors", self.tensors)))?;
+        let mut entries: Vec<Entry<'a>> = with_capacity(self.tensors, "tensors")?;
         for number in 1..=self.tensors {
             let entry = self.entry(file, index, &mut cursor);
             let entry =
@@ -284,8 +283,7 @@ impl Header {
 
 /// Refuses tensors that share bytes.
 async fn no_overlap(entries: &[Entry<'_>], pace: &Pace) -> Result<()> {
-    let mut order: Vec<&Entry<'_>> = Vec::new();
-    order.try_reserve_exact(entries.len()).map_err(|_| Error::out_of_memory(format!("no memory for {} tensors", entries.len())))?;
+    let mut order: Vec<&Entry<'_>> = with_capacity(entries.len(), "tensors")?;
     order.extend(entries);
     sort(pace, &mut order, TENSOR_COST, |a, b| a.offset.cmp(&b.offset)).await?;
     for pair in order.windows(2) {

@@ -12,6 +12,7 @@ use super::super::source::private;
 use super::float8::{e4m3, e5m2};
 use super::names::{Change, Grouping};
 use crate::base::memory::{Filling, Leaving};
+use crate::base::vectors::zeros;
 use crate::base::{Error, MemoryBudget, MemoryCategory, Pace, Result, SharedBytes};
 use crate::quant::{self, TensorType};
 
@@ -86,13 +87,6 @@ impl Scale {
             part.iter_mut().for_each(|value| *value *= scale);
         }
     }
-}
-
-fn zeros(count: usize) -> Result<Vec<f32>> {
-    let mut values = Vec::new();
-    values.try_reserve_exact(count).map_err(|_| Error::out_of_memory(format!("no memory for {count} floats")))?;
-    values.resize(count, 0.0);
-    Ok(values)
 }
 
 impl Converter<'_> {

@@ -26,6 +26,7 @@ use super::entries::Entries;
 use super::model_file::{Container, Contents, Conversion, RotaryRows};
 use super::safetensors::{self, Dtype, RawTensor};
 use super::tensor::TensorInfo;
+use crate::base::vectors::with_capacity;
 use crate::base::{Error, MemoryBudget, Pace, Result, SharedBytes};
 use crate::quant::TensorType;
 use config::Config;
@@ -142,8 +143,7 @@ async fn tables(folder: &Folder, pace: &Pace) -> Result<Vec<Found>> {
 /// The tensors under their canonical names.
 async fn assemble(folder: &Folder, family: &Family, tied: bool, found: &[Found], converter: &Converter<'_>) -> Result<Vec<TensorInfo>> {
     let by_name: HashMap<&str, &RawTensor> = found.iter().map(|found| (&*found.raw.name, &found.raw)).collect();
-    let mut tensors = Vec::new();
-    tensors.try_reserve(found.len()).map_err(|_| Error::out_of_memory(format!("no memory for {} tensors", found.len())))?;
+    let mut tensors = with_capacity(found.len(), "tensors")?;
     for Found { raw, file } in found {
         converter.pace.spend(TENSOR_COST).await;
         let at = |error: Error| error.at(format_args!("tensor '{}'", raw.name)).at(folder.weights[*file as usize].name());

@@ -33,7 +33,6 @@ pub(super) const QWEN2_MOE: Family = Family {
     model_types: &["qwen2_moe"],
     architecture: "qwen2moe",
     keys: &[SIZES, RMS_EPSILON, EXPERT_SIZES],
-    prefix: "",
     names: &[ATTENTION, EXPERTS, SHARED],
     further: further2,
     ..QWEN2
