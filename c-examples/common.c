@@ -116,6 +116,7 @@ void begin(int argc, char **argv, const char *help) {
                "  -t THREADS  threads that compute (default: one for each core)\n"
                "  -c CONTEXT  tokens that the context holds (default: the model's)\n"
                "  --read      read the model into memory instead of mapping its file: slower to load, faster with few threads\n"
+               "  --quantize TYPE  put the weights into a type such as Q8_0 or Q4_K_M while loading (default: as they are)\n"
                "  --isa NAME  instructions to use, such as portable, avx2, avx512vnni, dotprod (default: the best here)\n"
                "  --help      this text\n");
 }
@@ -136,6 +137,8 @@ int common_option(struct common *options, int argc, char **argv, int *at) {
         options->read = 1;
     } else if (strcmp(name, "--isa") == 0) {
         options->isa = text_value(argc, argv, at);
+    } else if (strcmp(name, "--quantize") == 0) {
+        options->quantize = text_value(argc, argv, at);
     } else {
         return 0;
     }
@@ -270,6 +273,9 @@ loquat_model *open_model(const struct common *options, const loquat_runtime *run
     check(loquat_model_options_new(&settings, &error), &error);
     check(loquat_model_options_set_vocab_only(settings, vocab_only, &error), &error);
     check(loquat_model_options_set_access(settings, options->read ? LOQUAT_ACCESS_READ : LOQUAT_ACCESS_MAP, &error), &error);
+    if (options->quantize) {
+        check(loquat_model_options_set_quantize(settings, options->quantize, strlen(options->quantize), &error), &error);
+    }
     check(loquat_model_load(runtime, path, strlen(path), settings, &model, &error), &error);
     loquat_model_options_free(settings);
     return model;

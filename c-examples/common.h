@@ -15,6 +15,7 @@ struct common {
     uint32_t context;   /* -c; 0: the model's own */
     int read;           /* --read: into memory, instead of mapping the file */
     const char *isa;    /* --isa; NULL: the best of this machine */
+    const char *quantize; /* --quantize; NULL: the types of the file */
 };
 
 /* A text or other bytes from malloc. */
@@ -35,7 +36,7 @@ loquat_status check(loquat_status status, loquat_error *const *error);
  * options and ends the program where --help is among the arguments. begin_alone() is for a program without the common options. */
 void begin(int argc, char **argv, const char *help);
 void begin_alone(int argc, char **argv, const char *help);
-/* Reads one of -m, -t, -c, --read, --isa at argv[*at] into `options` and steps over it; returns 0 where it is something else. */
+/* Reads one of -m, -t, -c, --read, --isa, --quantize at argv[*at] into `options` and steps over it; returns 0 where it is something else. */
 int common_option(struct common *options, int argc, char **argv, int *at);
 /* The value of the option at argv[*at], as text or as a number within bounds; steps to it. */
 const char *text_value(int argc, char **argv, int *at);

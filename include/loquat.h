@@ -537,7 +537,26 @@ loquat_status loquat_model_options_set_prefix_cache(loquat_model_options *option
                                                     uint64_t bytes,
                                                     loquat_error **error);
 
-/** Sets an option by name: "access" ("map", "read"), "vocab_only", "prefix_cache" (bytes). LOQUAT_UNKNOWN_OPTION for another key. */
+/**
+ * The types that the tensors are put into while the model is loaded, by a name that loquat_quantize_options_set_type() takes, such as "Q4_K_M"
+ * or "Q8_0"; "none" (the default) to compute with them as they are. A model whose files hold 16-bit floats then takes a third of the memory
+ * or less and is as much faster, with the loss of quality of that type.
+ *
+ * The tensors are read from the file, quantised on the runtime's threads (a stage "quantising" of the job) and kept in private memory, which
+ * the runtime's limit holds and loquat_model_estimate() knows. To quantise once and load often, write a file with loquat_quantize_start().
+ * With LOQUAT_ACCESS_READ the bytes of a GGUF file stay in memory beside them: map it. Files of 8-bit floats need 4 bytes for each weight
+ * while they are loaded.
+ */
+LOQUAT_MUST_USE
+loquat_status loquat_model_options_set_quantize(loquat_model_options *options,
+                                                const char *name,
+                                                size_t name_length,
+                                                loquat_error **error);
+
+/**
+ * Sets an option by name: "access" ("map", "read"), "vocab_only", "prefix_cache" (bytes), "quantize" (a type or "none"). LOQUAT_UNKNOWN_OPTION for
+ * another key.
+ */
 LOQUAT_MUST_USE
 loquat_status loquat_model_options_set(loquat_model_options *options,
                                        const char *key,

@@ -8,7 +8,7 @@ use loquat::base::ErrorKind;
 use loquat::kernels::Isa;
 use loquat::model::arch::families;
 use loquat::model::{LoadOptions, Mix, Model, Pooling};
-use loquat::quant::TensorType;
+use loquat::quant::{TensorType, decode_row};
 use loquat::quantize::Quantize;
 use loquat::runtime::{Runtime, RuntimeOptions, Threads};
 use loquat::session::{
@@ -191,7 +191,26 @@ fn folders_give_the_outputs_of_the_reference() {
         count += 1;
     }
     std::fs::remove_dir_all(scratch).unwrap();
-    assert!(count >= 31, "{count} folders");
+    assert!(count >= 32, "{count} folders");
+}
+
+/// Quantised while they are loaded, whatever the tensors are called and however experts are stored.
+#[test]
+fn folders_quantised_at_load_are_near_the_reference() {
+    let runtime = Runtime::new(RuntimeOptions { threads: Threads::Count(2), ..Default::default() }).unwrap();
+    for (name, folder) in names().into_iter().filter_map(|name| folder(&name).map(|folder| (name, folder))) {
+        let options = LoadOptions { quantize: Some(Mix::Q8_0), ..LoadOptions::default() };
+        let model = Model::load(&runtime, &folder, options).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let changed = model.tensors().iter().filter(|tensor| tensor.ty == TensorType::Q8_0).count();
+        assert!(changed >= model.config().unwrap().block_count, "{name}: {changed} tensors");
+        let share = share_of_error(&outputs(&model, &name), &npy(&file(&format!("{name}.npy"))));
+        assert!(share > 1e-4 && share < 0.1, "{name}: {share:.2e}");
+    }
+    // Experts alone: each a matrix of its own here.
+    let options = LoadOptions { quantize: Some(Mix::MXFP4_MOE), ..LoadOptions::default() };
+    let model = Model::load(&runtime, &folder("qwen3moe").unwrap(), options).unwrap();
+    let ty = |name: &str| model.tensors().iter().find(|tensor| tensor.name == name).unwrap().ty;
+    assert_eq!((ty("blk.0.ffn_up.3.weight"), ty("blk.0.attn_q.weight")), (TensorType::MXFP4, TensorType::Q8_0));
 }
 
 /// The error's share of the whole, as lengths of vectors.
@@ -217,6 +236,64 @@ fn quantised_experts_are_near_those_in_f32() {
         assert!(share > 1e-4 && share < 0.1, "{name}: {share:.2e}");
     }
     std::fs::remove_dir_all(scratch).unwrap();
+}
+
+/// A folder has codes and scales apart, and the rows of two matrices in turn; the GGUF file was made by another library.
+#[test]
+fn experts_in_mxfp4_are_those_of_the_reference() {
+    let runtime = Runtime::new(RuntimeOptions { threads: Threads::Count(2), ..Default::default() }).unwrap();
+    let load = |name: &str| Model::load(&runtime, &file("mxfp4").join(name), LoadOptions::default()).unwrap();
+    let (folder, gguf) = (load("folder"), load("model.gguf"));
+    let mut compared = 0;
+    for expected in gguf.tensors().iter().filter(|tensor| tensor.name.ends_with("exps.weight")) {
+        let found = folder.tensors().iter().find(|tensor| tensor.name == expected.name).unwrap();
+        assert_eq!((found.ty, &found.dims), (TensorType::MXFP4, &expected.dims), "{}", expected.name);
+        let values = |data: &[u8]| -> Vec<f32> {
+            let mut values = vec![0.0; expected.dims.iter().product::<u64>() as usize];
+            decode_row(TensorType::MXFP4, data, &mut values).unwrap();
+            values
+        };
+        // Equal, not the same bits: a negative zero may have become a positive one, and an exponent another one with other codes.
+        assert_eq!(values(&found.data), values(&expected.data), "{}", expected.name);
+        compared += 1;
+    }
+    assert_eq!(compared, 6);
+    for model in [folder, gguf] {
+        let share = share_of_error(&outputs(&model, "gpt-oss"), &npy(&file("mxfp4/logits.npy")));
+        assert!(share > 1e-4 && share < 0.1, "{share:.2e}");
+    }
+}
+
+#[test]
+fn codes_without_fitting_scales_are_refused_by_name() {
+    let runtime = Runtime::new(RuntimeOptions { threads: Threads::Count(1), ..Default::default() }).unwrap();
+    let scratch = std::env::temp_dir().join(format!("loquat-codes-{}", std::process::id()));
+    std::fs::create_dir_all(&scratch).unwrap();
+    std::fs::copy(file("mxfp4/folder/config.json"), scratch.join("config.json")).unwrap();
+    let bytes = std::fs::read(file("mxfp4/folder/model.safetensors")).unwrap();
+    for (from, to, says) in [
+        ("0.mlp.experts.down_proj_scales\"", "9.mlp.experts.down_proj_scales\"", "model.layers.0.mlp.experts.down_proj_scales"),
+        ("\"shape\":[4,192,2]", "\"shape\":[4,96,4]", "gate_up_proj_scales"),
+        ("\"shape\":[4,192,2,16]", "\"shape\":[4,192,4,8]", "expected matrices of blocks of 16 bytes"),
+        ("\"shape\":[4,192,2,16]", "\"shape\":[768,2,16]", "gate_up_proj_scales"),
+    ] {
+        let changed = replaced(&bytes, from, to);
+        std::fs::write(scratch.join("model.safetensors"), changed).unwrap();
+        let error = Model::load(&runtime, &scratch, LoadOptions::default()).err().unwrap_or_else(|| panic!("{to} was taken"));
+        assert_eq!(error.kind(), ErrorKind::InvalidFile, "{error}");
+        assert!(error.message().contains(says) && error.message().contains("model.safetensors"), "{error}");
+    }
+    std::fs::remove_dir_all(scratch).unwrap();
+}
+
+/// A safetensors file with every `from` of its header replaced.
+fn replaced(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
+    let (length, rest) = bytes.split_at(8);
+    let (header, data) = rest.split_at(u64::from_le_bytes(length.try_into().unwrap()) as usize);
+    let header = std::str::from_utf8(header).unwrap();
+    assert!(header.contains(from), "'{from}' is not in {header}");
+    let header = header.replace(from, to);
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use loquat::base::{ErrorKind, Job, JobState, MemoryCategory, SharedBytes};
 use loquat::format::Access;
-use loquat::model::{LoadOptions, Model, ModelEstimate};
+use loquat::model::{LoadOptions, Mix, Model, ModelEstimate};
 use loquat::quant::TensorType;
 use loquat::runtime::{Runtime, RuntimeOptions, Threads};
 use loquat::sampling::SamplerConfig;
@@ -242,9 +242,11 @@ fn estimates_are_what_is_accounted_to_the_byte() {
     let mut compared = 0;
     for threads in [1, 3] {
         for path in files() {
-            for access in [Access::Map, Access::Read] {
+            for (access, quantize) in
+                [(Access::Map, None), (Access::Read, None), (Access::Map, Some(Mix::Q4_K_M)), (Access::Read, Some(Mix::Q8_0))]
+            {
                 let runtime = runtime(threads, None);
-                let options = LoadOptions { access, ..Default::default() };
+                let options = LoadOptions { access, quantize, ..Default::default() };
                 let estimate = ModelEstimate::of_file(&path, options);
                 let model = Model::load(&runtime, &path, options);
                 let (Ok(estimate), Ok(model)) = (&estimate, &model) else {
@@ -252,7 +254,7 @@ fn estimates_are_what_is_accounted_to_the_byte() {
                     continue;
                 };
                 let wanted = vec![estimate.weights_mapped, estimate.weights_private, 0, 0, estimate.tables];
-                assert_eq!(wanted, used(&runtime), "{} {access:?}", path.display());
+                assert_eq!(wanted, used(&runtime), "{} {access:?} {quantize:?}", path.display());
                 assert_eq!(estimate.private(), runtime.budget().private_used());
                 for options in &session_options {
                     let memory = SessionMemory::estimate(estimate, options, &runtime).unwrap();
@@ -266,7 +268,7 @@ fn estimates_are_what_is_accounted_to_the_byte() {
             }
         }
     }
-    assert!(compared >= 36, "only {compared} comparisons");
+    assert!(compared >= 72, "only {compared} comparisons");
     let bytes = SharedBytes::copied(&std::fs::read(demo("emberfield-3m-q8_0.gguf")).unwrap());
     let lent = ModelEstimate::of_bytes(bytes, "lent", LoadOptions::default()).unwrap();
     let file = ModelEstimate::of_file(&demo("emberfield-3m-q8_0.gguf"), LoadOptions::default()).unwrap();

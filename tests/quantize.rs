@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use loquat::base::{ErrorKind, Job, JobState, MemoryBudget, MemoryCategory, SharedBytes};
 use loquat::format::{Access, ModelFile};
 use loquat::kernels::Isa;
-use loquat::model::{LoadOptions, Mix, Model, mix};
+use loquat::model::{LoadOptions, Mix, Model, ModelEstimate, mix};
 use loquat::quant::{TensorType, decode_row, encode_row, is_decodable};
 use loquat::quantize::{ImportanceText, Quantize, Quantized};
 use loquat::runtime::{Runtime, RuntimeOptions, Threads};
@@ -289,6 +289,76 @@ fn a_job_that_is_given_up_leaves_nothing_and_ends_soon() {
     assert_eq!(late.poll(u64::MAX).unwrap(), JobState::Expired);
     assert_eq!(folder.names(), ["in.gguf"]);
     assert_eq!(runtime.budget().private_used(), 0);
+}
+
+#[test]
+fn a_model_quantised_at_load_is_the_one_that_a_file_holds() {
+    let folder = Folder::new("load");
+    let input = demo("emberfield-3m-f32.gguf");
+    for mix in [Mix::Q4_K_M, Mix::IQ4_XS, Mix::F16] {
+        run(Quantize::to(mix).start(&runtime(2, None), &input, &folder.file("out.gguf")));
+        let options = LoadOptions { quantize: Some(mix), ..LoadOptions::default() };
+        let file = Model::load(&runtime(2, None), &folder.file("out.gguf"), LoadOptions::default()).unwrap();
+        for (threads, budget, isa) in [(1, u64::MAX, Some(Isa::Portable)), (2, 300_000, None), (3, 0, None)] {
+            let runtime = runtime(threads, isa);
+            let mut job = Model::load_job(&runtime, &input, options);
+            let mut last = 0.0;
+            while job.poll(budget).unwrap() == JobState::Running {
+                let (part, _) = job.watch().progress();
+                assert!(part >= last && part <= 1.0, "{part} after {last}");
+                last = part;
+            }
+            let model = job.take().unwrap();
+            assert_eq!(model.tensors().len(), file.tensors().len());
+            for tensor in model.tensors() {
+                let expected = file.tensors().iter().find(|other| other.name == tensor.name).unwrap();
+                assert_eq!((tensor.ty, &tensor.dims), (expected.ty, &expected.dims), "{}", tensor.name);
+                assert!(tensor.data[..] == expected.data[..], "{} in {}", tensor.name, mix.name());
+            }
+            assert_eq!(next_token(&model), next_token(&file));
+        }
+    }
+}
+
+/// The token that the model finds likeliest behind a text.
+fn next_token(model: &Model) -> u32 {
+    let mut session = Session::new(model, &SessionOptions { context: 64, ..Default::default() }).unwrap();
+    let mut ids = vec![];
+    model.tokenizer().unwrap().encode("Once upon a time there was a", EncodeOptions::default(), &mut ids).unwrap();
+    session.append(&ids).unwrap();
+    loop {
+        if let Step::Token { id } = session.step(u64::MAX).unwrap() {
+            return id;
+        }
+    }
+}
+
+#[test]
+fn a_load_that_quantises_keeps_to_the_limit_and_leaves_nothing_where_it_is_given_up() {
+    let input = demo("emberfield-3m-f32.gguf");
+    let options = LoadOptions { quantize: Some(Mix::Q8_0), ..LoadOptions::default() };
+    let needed = ModelEstimate::of_file(&input, options).unwrap().private();
+    let limited =
+        |limit| Runtime::new(RuntimeOptions { threads: Threads::Count(2), memory_limit: Some(limit), ..Default::default() }).unwrap();
+    let small = limited(needed - 1);
+    assert_eq!(Model::load(&small, &input, options).unwrap_err().kind(), ErrorKind::OutOfMemory);
+    assert_eq!(small.budget().private_used(), 0);
+    // Two threads work in some hundred kilobytes each besides.
+    let enough = limited(needed + (1 << 20));
+    let model = Model::load(&enough, &input, options).unwrap();
+    assert_eq!(enough.budget().private_used(), needed);
+    drop(model);
+    let mut job = Model::load_job(&enough, &input, options);
+    let state = loop {
+        match job.poll(0).unwrap() {
+            JobState::Running if enough.budget().used(MemoryCategory::WeightsPrivate) > needed / 2 => job.watch().cancel(),
+            JobState::Running => {}
+            state => break state,
+        }
+    };
+    assert_eq!((state, job.watch().progress().1), (JobState::Cancelled, c"quantising"));
+    drop(job);
+    assert_eq!(enough.budget().private_used(), 0);
 }
 
 /// An f16 between 1 and 2.

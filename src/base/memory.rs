@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use super::blocks::{BlockSource, Blocks};
+use super::bytes::SharedBytes;
 use super::error::{Error, Result};
 use super::sync::Mutex;
 

@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use crate::base::{Job, SharedBytes};
 use crate::format::{Access, TensorInfo};
-use crate::model::{LoadOptions, Model, ModelConfig};
+use crate::model::{LoadOptions, Mix, Model, ModelConfig};
 use crate::tokenizer::Tokenizer;
 
 use super::buffer::{self, Buffer, Versioned, VersionedOut};
 use super::call::{Failure, call};
 use super::error::loquat_error;
 use super::handle::{self, Opaque};
+use super::quantize::mix;
 use super::runtime::loquat_runtime;
 use super::settings;
 use super::status::{LOQUAT_OK, loquat_status};
@@ -157,7 +158,38 @@ pub unsafe extern "C" fn loquat_model_options_set_prefix_cache(
     unsafe { settings::set(options, error, |options| options.prefix_cache = bytes) }
 }
 
-/// Sets an option by name: "access" ("map", "read"), "vocab_only", "prefix_cache" (bytes). LOQUAT_UNKNOWN_OPTION for another key.
+/// The types that the tensors are put into while the model is loaded, by a name that loquat_quantize_options_set_type() takes, such as "Q4_K_M"
+/// or "Q8_0"; "none" (the default) to compute with them as they are. A model whose files hold 16-bit floats then takes a third of the memory
+/// or less and is as much faster, with the loss of quality of that type.
+///
+/// The tensors are read from the file, quantised on the runtime's threads (a stage "quantising" of the job) and kept in private memory, which
+/// the runtime's limit holds and loquat_model_estimate() knows. To quantise once and load often, write a file with loquat_quantize_start().
+/// With LOQUAT_ACCESS_READ the bytes of a GGUF file stay in memory beside them: map it. Files of 8-bit floats need 4 bytes for each weight
+/// while they are loaded.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn loquat_model_options_set_quantize(
+    options: *mut loquat_model_options,
+    name: *const c_char,
+    name_length: usize,
+    error: *mut *mut loquat_error,
+) -> loquat_status {
+    // SAFETY: as above.
+    unsafe {
+        settings::change(options, error, |options| {
+            options.quantize = quantize(buffer::text(name, name_length, "name")?)?;
+            Ok(())
+        })
+    }
+}
+
+/// The mix of that name; `None` for "none".
+fn quantize(name: &str) -> Result<Option<Mix>, Failure> {
+    if name == "none" { Ok(None) } else { mix(name).map(Some) }
+}
+
+/// Sets an option by name: "access" ("map", "read"), "vocab_only", "prefix_cache" (bytes), "quantize" (a type or "none"). LOQUAT_UNKNOWN_OPTION for
+/// another key.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn loquat_model_options_set(
@@ -174,6 +206,7 @@ pub unsafe extern "C" fn loquat_model_options_set(
             match key {
                 "access" => options.access = settings::choice(key, value, &[("map", Access::Map), ("read", Access::Read)])?,
                 "prefix_cache" => options.prefix_cache = settings::number(key, value)?,
+                "quantize" => options.quantize = quantize(value)?,
                 "vocab_only" => options.vocab_only = settings::switch(key, value)?,
                 _ => return Err(settings::unknown("model", key)),
             }

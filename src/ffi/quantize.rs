@@ -97,14 +97,18 @@ pub unsafe extern "C" fn loquat_quantize_options_set_type(
     // SAFETY: as above.
     unsafe {
         settings::change(options, error, |options| {
-            let name = buffer::text(name, name_length, "name")?;
-            options.mix = Mix::from_name(name).ok_or_else(|| {
-                let names: Vec<&str> = Mix::ALL.iter().map(|mix| mix.name()).collect();
-                Failure::argument(format!("type \"{name}\" is not one of {}", names.join(", ")))
-            })?;
+            options.mix = mix(buffer::text(name, name_length, "name")?)?;
             Ok(())
         })
     }
+}
+
+/// The mix of that name.
+pub(super) fn mix(name: &str) -> Result<Mix, Failure> {
+    Mix::from_name(name).ok_or_else(|| {
+        let names: Vec<&str> = Mix::ALL.iter().map(|mix| mix.name()).collect();
+        Failure::argument(format!("type \"{name}\" is not one of {}", names.join(", ")))
+    })
 }
 
 /// Most threads that work at a time, the polling one included; 0 (default) for all of the runtime's.

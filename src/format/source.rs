@@ -7,7 +7,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::base::memory::{Filling, Leaving};
+use crate::base::memory::Filling;
 use crate::base::{Error, MemoryBudget, MemoryCategory, Pace, Reservation, Result, SharedBytes, at_once};
 
 /// How a file is brought into memory.
@@ -189,20 +189,6 @@ fn map(file: &File, offset: u64, len: usize, budget: &Arc<MemoryBudget>) -> std:
     Ok(SharedBytes::new(Arc::new(Mapped { map, _reservation: reservation })))
 }
 
-/// A private copy, which holds its place in the budget.
-struct Private(Leaving);
-
-impl AsRef<[u8]> for Private {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-/// Private memory as shared bytes, in the budget until the last view of them goes.
-pub(super) fn private(memory: Leaving) -> SharedBytes {
-    SharedBytes::new(Arc::new(Private(memory)))
-}
-
 /// Bytes that are read at a time.
 const READ: usize = 1 << 18;
 
@@ -230,7 +216,7 @@ async fn read(reader: &dyn ReadAt, start: u64, len: usize, budget: &Arc<MemoryBu
         offset += bytes as u64;
         pace.work(bytes).await;
     }
-    Ok(private(filling.finish()))
+    Ok(filling.finish().into())
 }
 
 #[cfg(test)]

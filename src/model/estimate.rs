@@ -14,14 +14,13 @@ use crate::kernels::ops::Program;
 
 use super::config::ModelConfig;
 use super::loaded::LoadOptions;
-use super::loader::{Network, Parts, stages};
-use super::weights::Vectors;
+use super::loader::{Network, Parts, Purpose, stages};
 
 /// Bytes that a model takes of its runtime's budget, by category, and what sessions of it are computed from.
 pub struct ModelEstimate {
     /// The file, where it is mapped.
     pub weights_mapped: u64,
-    /// The file, where it is read; vectors, which are converted.
+    /// The file, where it is read; vectors, and all tensors that are converted or quantised.
     pub weights_private: u64,
     /// Indexes of the metadata and the tokenizer's tables (category `other`).
     pub tables: u64,
@@ -51,13 +50,15 @@ impl ModelEstimate {
     }
 
     fn job(origin: Origin, options: LoadOptions) -> Job<Self> {
-        Job::new(stages(&origin, Access::Map), move |pace| async move { Self::of(origin, options, &pace).await })
+        Job::new(stages(&origin, &LoadOptions { access: Access::Map, ..options }), move |pace| async move {
+            Self::of(origin, options, &pace).await
+        })
     }
 
     async fn of(origin: Origin, options: LoadOptions, pace: &Pace) -> Result<Self> {
         let own = MemoryBudget::new(u64::MAX);
         let mapped = LoadOptions { access: Access::Map, ..options };
-        let parts = Parts::load(&own, origin, mapped, Vectors::Blank, pace).await?;
+        let parts = Parts::load(&own, origin, mapped, Purpose::Estimate, pace).await?;
         let tables = own.used(MemoryCategory::Other) + parts.tokenizer.as_ref().map_or(0, |tokenizer| tokenizer.memory());
         let (file, vectors) = (own.used(MemoryCategory::WeightsMapped), own.used(MemoryCategory::WeightsPrivate));
         let (weights_mapped, weights_private) = match options.access {

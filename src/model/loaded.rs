@@ -17,6 +17,7 @@ use crate::tokenizer::Tokenizer;
 
 use super::config::ModelConfig;
 use super::loader::{self, Network, Parts};
+use super::mix::Mix;
 
 /// How a model is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,11 +28,13 @@ pub struct LoadOptions {
     pub vocab_only: bool,
     /// Bytes of KV cache that the model may keep for sessions that begin like earlier ones; 0 for none.
     pub prefix_cache: u64,
+    /// The types to put the tensors into, in private memory; `None` to compute with them as they are.
+    pub quantize: Option<Mix>,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { access: Access::default(), vocab_only: false, prefix_cache: 64 << 20 }
+        Self { access: Access::default(), vocab_only: false, prefix_cache: 64 << 20, quantize: None }
     }
 }
 
@@ -66,12 +69,13 @@ impl Model {
     }
 
     /// A job that does what [`load`](Self::load) does, in pieces of some microseconds (a page of the file that has to come from the disk takes
-    /// as long as it takes). While it runs, and where it is given up, nothing of the model is there but what it holds in the budget.
+    /// as long as it takes), or some hundred where tensors are quantised, which the runtime's threads do as well. While it runs, and where it is given up, nothing of the model is there but what it holds in the budget.
     pub fn load_job(runtime: &Runtime, path: &Path, options: LoadOptions) -> Job<Self> {
         loader::job(runtime, Origin::Path(path.to_owned()), options)
     }
 
-    /// What [`load_job`](Self::load_job) does, as a part of longer work: its stages are the first four of `pace`.
+    /// What [`load_job`](Self::load_job) does, as a part of longer work: its stages are the first of `pace`, four where nothing is quantised and
+    /// five else.
     ///
     /// # Errors
     /// As for [`load`](Self::load).

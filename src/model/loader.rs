@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::base::{Error, Job, MemoryBudget, Pace, Reservation, Result, Stage};
-use crate::format::{Access, Conversion, Files, ModelFile, Origin};
+use crate::format::{Conversion, Files, ModelFile, Origin};
 use crate::kernels::ops::Program;
 use crate::runtime::Runtime;
 use crate::tokenizer::Tokenizer;
@@ -13,12 +13,15 @@ use crate::tokenizer::Tokenizer;
 use super::arch;
 use super::config::ModelConfig;
 use super::loaded::{LoadOptions, Model};
+use super::recode;
 use super::vocabulary;
 use super::weights::{Vectors, Weights};
 
 const FILE: usize = 0;
 const METADATA: usize = 1;
 const TOKENIZER: usize = 2;
+/// Where tensors get other types; [`WEIGHTS`] comes one later then.
+const QUANTISING: usize = 3;
 const WEIGHTS: usize = 3;
 
 /// Stages of a file that is mapped or lent: nearly all time goes to the vocabulary, where no tensor has to be converted (which happens with the
@@ -34,6 +37,23 @@ const READ: &[Stage] = &[
     Stage { name: c"file", share: 0.9 },
     Stage { name: c"metadata", share: 0.01 },
     Stage { name: c"tokenizer", share: 0.08 },
+    Stage { name: c"weights", share: 0.01 },
+];
+
+/// Stages where tensors get other types: most time goes to that.
+const IN_PLACE_QUANTISED: &[Stage] = &[
+    Stage { name: c"file", share: 0.0 },
+    Stage { name: c"metadata", share: 0.02 },
+    Stage { name: c"tokenizer", share: 0.07 },
+    Stage { name: c"quantising", share: 0.9 },
+    Stage { name: c"weights", share: 0.01 },
+];
+/// Both.
+const READ_QUANTISED: &[Stage] = &[
+    Stage { name: c"file", share: 0.4 },
+    Stage { name: c"metadata", share: 0.01 },
+    Stage { name: c"tokenizer", share: 0.04 },
+    Stage { name: c"quantising", share: 0.54 },
     Stage { name: c"weights", share: 0.01 },
 ];
 
@@ -53,38 +73,58 @@ pub(super) struct Network {
     _vectors: Vec<Reservation>,
 }
 
+/// What is loaded for.
+#[derive(Clone, Copy)]
+pub(super) enum Purpose<'a> {
+    /// To compute with, on this runtime.
+    Use(&'a Runtime),
+    /// To know the size: no tensor's data is touched.
+    Estimate,
+}
+
 /// The stages of a load.
-pub(super) fn stages(origin: &Origin, access: Access) -> &'static [Stage] {
-    if origin.is_copied(access) { READ } else { IN_PLACE }
+pub(super) fn stages(origin: &Origin, options: &LoadOptions) -> &'static [Stage] {
+    match (origin.is_copied(options.access), options.quantize.is_some()) {
+        (false, false) => IN_PLACE,
+        (false, true) => IN_PLACE_QUANTISED,
+        (true, false) => READ,
+        (true, true) => READ_QUANTISED,
+    }
 }
 
 /// A load as a job.
 pub(super) fn job(runtime: &Runtime, origin: Origin, options: LoadOptions) -> Job<Model> {
     let runtime = runtime.clone();
-    Job::new(stages(&origin, options.access), |pace| async move { load(&runtime, origin, options, &pace).await })
+    Job::new(stages(&origin, &options), |pace| async move { load(&runtime, origin, options, &pace).await })
 }
 
-/// A load, in the first stages of `pace`.
+/// A load, in the first [`stages`] of `pace`.
 pub(super) async fn load(runtime: &Runtime, origin: Origin, options: LoadOptions, pace: &Pace) -> Result<Model> {
-    let parts = Parts::load(runtime.budget(), origin, options, Vectors::Decoded, pace).await?;
+    let parts = Parts::load(runtime.budget(), origin, options, Purpose::Use(runtime), pace).await?;
     Model::of_parts(runtime, parts, options.prefix_cache)
 }
 
 impl Parts {
     /// Loads them. `budget` is asked for all memory that stays but the tokenizer's, which is known only afterwards.
-    pub async fn load(budget: &Arc<MemoryBudget>, origin: Origin, options: LoadOptions, vectors: Vectors, pace: &Pace) -> Result<Self> {
+    pub async fn load(budget: &Arc<MemoryBudget>, origin: Origin, options: LoadOptions, purpose: Purpose<'_>, pace: &Pace) -> Result<Self> {
+        let (vectors, conversion, runtime) = match purpose {
+            Purpose::Use(runtime) => (Vectors::Decoded, Conversion::Done, Some(runtime)),
+            Purpose::Estimate => (Vectors::Blank, Conversion::Blank, None),
+        };
         pace.stage(FILE);
         let files = Files::open(origin, options.access, budget, pace).await?;
         pace.stage(METADATA);
-        let conversion = match (options.vocab_only, vectors) {
-            (true, _) => Conversion::Leave,
-            (false, Vectors::Blank) => Conversion::Blank,
-            (false, Vectors::Decoded) => Conversion::Done,
-        };
+        let conversion = if options.vocab_only { Conversion::Leave } else { conversion };
         let mut file = ModelFile::read(files, conversion, budget, pace).await?;
         pace.stage(TOKENIZER);
         let tokenizer = tokenizer(&mut file, pace).await.map_err(|error| error.at(file.name()))?;
-        pace.stage(WEIGHTS);
+        if let Some(mix) = options.quantize {
+            pace.stage(QUANTISING);
+            if !options.vocab_only {
+                recode::requantise(&mut file, mix, budget, runtime, pace).await.map_err(|error| error.at(file.name()))?;
+            }
+        }
+        pace.stage(WEIGHTS + usize::from(options.quantize.is_some()));
         // A file without tensors is a vocabulary.
         let network = match options.vocab_only || file.tensors.is_empty() && tokenizer.is_some() {
             true => None,

@@ -7,7 +7,7 @@
 
 use crate::base::{Error, Result};
 use crate::format::{Metadata, TensorInfo};
-use crate::quant::TensorType;
+use crate::quant::{TensorType, is_decodable};
 use TensorType as T;
 
 /// What a file is written in.
@@ -246,7 +246,8 @@ fn is_converted(tensor: &TensorInfo) -> bool {
 /// many bits takes the place of the one that the mix asks for, F16 where none fits.
 ///
 /// # Errors
-/// `InvalidFile` where the metadata that the rules look at is of the wrong kind, or a tensor's name has a layer that the model does not.
+/// `InvalidFile` where the metadata that the rules look at is of the wrong kind, or a tensor's name has a layer that the model does not;
+/// `Unsupported` where a tensor would change whose type can't be decoded, naming it.
 pub fn types(metadata: &Metadata, tensors: &[TensorInfo], mix: Mix, importance: bool) -> Result<Vec<TensorType>> {
     let shape = Shape::of(metadata, tensors, importance)?;
     let mut counts = Counts { values_in_all: 0, values: 0, down: 0 };
@@ -262,9 +263,18 @@ pub fn types(metadata: &Metadata, tensors: &[TensorInfo], mix: Mix, importance: 
                 Mix::F32 | Mix::F16 | Mix::BF16 => mix.base(),
                 _ => fallback(tensor, of_role(mix, &shape, tensor, &mut counts)?),
             };
+            if types[index] != tensor.ty && !is_decodable(tensor.ty) {
+                return Err(Error::unsupported(format!("tensor '{}': type {} can't be decoded by this version", tensor.name, tensor.ty)));
+            }
         }
     }
     Ok(types)
+}
+
+/// Whether a matrix is that of an expert, or those of all: "blk.7.ffn_up.3.weight", as folders have it, or stacked.
+fn is_expert(tensor: &TensorInfo) -> bool {
+    let number = tensor.name.strip_suffix(".weight").and_then(|stem| stem.rsplit('.').next());
+    tensor.dims.get(2).is_some_and(|&count| count > 1) || number.is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
 /// The layer in a name "blk.7.…"; −1 for tensors outside of layers.
@@ -295,7 +305,7 @@ fn of_role(mix: Mix, shape: &Shape, tensor: &TensorInfo, counts: &mut Counts) ->
         return Ok(if mix == Mix::MXFP4_MOE || base == T::Q8_0 || shape.falcon || !whole { T::Q8_0 } else { T::Q6_K });
     }
     if mix == Mix::MXFP4_MOE {
-        return Ok(if tensor.dims.get(2).is_some_and(|&count| count > 1) { T::MXFP4 } else { T::Q8_0 });
+        return Ok(if is_expert(tensor) { T::MXFP4 } else { T::Q8_0 });
     }
     Ok(match role {
         Role::Values => {

@@ -6,6 +6,7 @@ mod estimate;
 mod loaded;
 mod loader;
 pub mod mix;
+mod recode;
 pub mod vocabulary;
 mod weights;
 
@@ -13,3 +14,4 @@ pub use config::{ModelConfig, Pooling, RopeScaling};
 pub use estimate::ModelEstimate;
 pub use loaded::{LoadOptions, Model};
 pub use mix::Mix;
+pub(crate) use recode::recode;

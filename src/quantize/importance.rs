@@ -15,10 +15,10 @@ use crate::kernels::Matrix;
 use crate::kernels::kv::{KvCache, KvType};
 use crate::kernels::ops::{Arena, Execution, Observer, Pass};
 use crate::model::Model;
+use crate::runtime::Runner;
 use crate::tokenizer::EncodeOptions;
 
 use super::ImportanceText;
-use super::work::Runner;
 
 /// How long a run goes on before it is looked whether the job was cancelled.
 const SLICE: Duration = Duration::from_millis(4);

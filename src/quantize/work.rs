@@ -2,17 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
 
-use crate::base::pool::{Budget, Cursor, Lane, Outcome, Sequence};
 use crate::base::{Error, Pace, Result, Stage};
 use crate::format::{Access, Container, Conversion, Files, GgufWriter, ModelFile, Origin, TensorInfo, Value};
 use crate::kernels::encode::{Recoded, Recoding};
-use crate::model::{LoadOptions, Mix, Model, mix};
-use crate::quant::{TensorType, is_decodable};
-use crate::runtime::Runtime;
+use crate::model::{LoadOptions, Mix, Model, mix, recode};
+use crate::quant::TensorType;
+use crate::runtime::{Runner, Runtime};
 
 use super::importance::{self, Importance};
 use super::{Quantize, Quantized};
@@ -29,9 +25,6 @@ pub(super) const WITH_IMPORTANCE: &[Stage] = &[
     Stage { name: c"importance", share: 0.45 },
     Stage { name: c"tensors", share: 0.5 },
 ];
-
-/// How long a run goes on before a deadline that was set meanwhile is looked at.
-const SLICE: Duration = Duration::from_millis(50);
 
 pub(super) async fn quantize(runtime: &Runtime, input: &Path, output: &Path, options: Quantize, pace: &Pace) -> Result<Quantized> {
     let threads = options.threads;
@@ -67,14 +60,7 @@ fn types(file: &ModelFile, mix: Mix, has_importance: bool) -> Result<Vec<TensorT
     if !matches!(file.container(), Container::Gguf { .. }) {
         return Err(Error::unsupported(format!("{}: quantising anything but GGUF files", file.name())));
     }
-    let types = mix::types(&file.metadata, &file.tensors, mix, has_importance).map_err(|error| error.at(file.name()))?;
-    for (tensor, &to) in file.tensors.iter().zip(&types) {
-        if tensor.ty != to && !is_decodable(tensor.ty) {
-            let error = format!("{}: tensor '{}': type {} can't be decoded by this version", file.name(), tensor.name, tensor.ty);
-            return Err(Error::unsupported(error));
-        }
-    }
-    Ok(types)
+    mix::types(&file.metadata, &file.tensors, mix, has_importance).map_err(|error| error.at(file.name()))
 }
 
 /// Writes `file` to `output` in `types`, which are those of `mix`.
@@ -100,19 +86,7 @@ async fn write(
     let stop = || pace.is_cancelled();
     let recoding = Recoding::new(tensors, runtime.kernels(), runtime.budget(), runtime.threads(), &sink, &stop);
     let recoding = recoding.map_err(|error| error.at(file.name()))?;
-    let mut runner = Runner::new(runtime, threads);
-    while runner.run(&recoding, pace, SLICE)? == Outcome::Stopped {
-        recoding.check().map_err(|error| error.at(file.name()))?;
-        pace.reach(recoding.elements_done());
-        pace.spend(usize::MAX).await;
-    }
-    recoding.check().map_err(|error| error.at(file.name()))?;
-    // A run that was given up has ended early, and must not be taken for a whole one.
-    if pace.is_cancelled() {
-        pace.spend(usize::MAX).await;
-        return Err(Error::internal("a job that was cancelled went on"));
-    }
-    pace.reach(recoding.elements_done());
+    recode(&recoding, Runner::new(runtime, threads), 0, pace).await.map_err(|error| error.at(file.name()))?;
     drop(recoding);
     let bytes_after = writer.len();
     writer.finish()?;
@@ -136,27 +110,4 @@ fn recoded(file: &ModelFile, types: &[TensorType], mut importance: BTreeMap<Stri
         })
     };
     file.tensors.iter().zip(types).map(tensor).collect()
-}
-
-/// Runs sequences in the slices of a job.
-pub(super) struct Runner {
-    runtime: Runtime,
-    lane: Lane,
-    cursor: Cursor,
-}
-
-impl Runner {
-    pub(super) fn new(runtime: &Runtime, threads: usize) -> Self {
-        let lane = Lane::new(Arc::new(AtomicBool::new(false))).with_threads(threads);
-        Self { runtime: runtime.clone(), lane, cursor: Cursor::default() }
-    }
-
-    /// Goes on with `sequence` for the rest of the slice, `most` at the longest.
-    pub(super) fn run(&mut self, sequence: &dyn Sequence, pace: &Pace, most: Duration) -> Result<Outcome> {
-        let budget = match pace.budget_ns() {
-            0 => Budget::OneItem,
-            ns => Budget::Until(Instant::now() + most.min(Duration::from_nanos(ns))),
-        };
-        self.runtime.pool().run(&mut self.lane, sequence, &mut self.cursor, budget)
-    }
 }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod log;
+mod runner;
 
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use crate::kernels::{Isa, Kernels};
 use crate::metrics::runtime::{MemorySnapshot, RuntimeFacts, RuntimeMetrics, RuntimeSnapshot};
 
 pub use log::{LogLevel, LogSink};
+pub(crate) use runner::Runner;
 
 /// How many threads work on a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -125,6 +125,29 @@ static void tensors(const loquat_model *model) {
     EXPECT_ERROR(LOQUAT_INVALID_ARGUMENT, "struct_size", loquat_model_get_tensor(model, 0, &tensor, &error));
 }
 
+/* Other types than the file's, put in while loading. */
+static void quantised(const loquat_runtime *runtime) {
+    loquat_model_options *options = NULL;
+    loquat_model *model = NULL;
+    EXPECT(LOQUAT_OK, loquat_model_options_new(&options, NULL));
+    EXPECT_ERROR(LOQUAT_INVALID_ARGUMENT, "\"Q9_0\" is not one of F32", loquat_model_options_set_quantize(options, "Q9_0", 4, &error));
+    EXPECT_ERROR(LOQUAT_INVALID_ARGUMENT, "name", loquat_model_options_set_quantize(options, NULL, 4, &error));
+    EXPECT_ERROR(LOQUAT_INVALID_ARGUMENT, "Q4_K_M", loquat_model_options_set(options, "quantize", 8, "", 0, &error));
+    EXPECT(LOQUAT_OK, loquat_model_options_set(options, "quantize", 8, "none", 4, NULL));
+    EXPECT(LOQUAT_OK, loquat_model_options_set_quantize(options, "q4_0", 4, NULL));
+    EXPECT(LOQUAT_OK, loquat_model_load(runtime, DEMO_MODEL, strlen(DEMO_MODEL), options, &model, NULL));
+    loquat_model_options_free(options);
+    uint64_t index = 0;
+    char name[16] = "";
+    size_t length = 0;
+    loquat_tensor tensor = {.struct_size = sizeof tensor};
+    EXPECT(LOQUAT_OK, loquat_model_find_tensor(model, "blk.0.attn_q.weight", 19, &index, NULL));
+    EXPECT(LOQUAT_OK, loquat_model_get_tensor(model, index, &tensor, NULL));
+    EXPECT(LOQUAT_OK, loquat_tensor_type_name(tensor.tensor_type, name, sizeof name, &length, NULL));
+    CHECK(strcmp(name, "Q4_0") == 0);
+    loquat_model_free(model);
+}
+
 static char *whole_file(const char *path, size_t *length) {
     FILE *file = fopen(path, "rb");
     CHECK(file);
@@ -179,6 +202,8 @@ int main(void) {
     tensors(model);
     lent(runtime);
     loquat_model_free(model);
+
+    quantised(runtime);
 
     /* The vocabulary alone has no sessions. Read, not mapped. */
     loquat_session *session = NULL;

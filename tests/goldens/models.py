@@ -2,9 +2,10 @@
 """Writes tests/goldens/models: for every family of architectures a model of random weights, small enough to keep, as GGUF, with the logits
 that the transformers package computes from the same weights.
 
-    pip install torch transformers gguf numpy
+    pip install torch transformers safetensors gguf numpy
     python3 tests/goldens/models.py [NAME…]
     python3 tests/goldens/models.py --safetensors DIR [NAME…]   # also as Hugging Face folders
+    python3 tests/goldens/models.py --mxfp4                     # only models/mxfp4: gpt-oss as it is published, its experts in MXFP4
 
 All weights are bf16 values held in f32, so that the folders, in bf16, are the same models. The logits are those of all positions of one
 sequence; the sequence is longer than the window of the models that have one.
@@ -18,6 +19,8 @@ import gguf
 import numpy as np
 import torch
 import transformers
+from safetensors.torch import save_file
+from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 from transformers.utils import logging
 
 OUT = pathlib.Path(__file__).parent / "models"
@@ -73,6 +76,19 @@ BERT = {
     "post_mlp_layernorm": "layer_output_norm", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
 }
 
+MXFP4 = "gpt-oss-mxfp4"  # written by --mxfp4 only
+
+
+def gpt_oss(width, inner):
+    return (
+        "GptOss", "gpt-oss", {**LLAMA, "post_attention_layernorm": "post_attention_norm"},
+        dict(hidden_size=width, num_local_experts=4, num_experts_per_tok=2, head_dim=8, intermediate_size=inner, sliding_window=8,
+             rope_parameters=rope("yarn", theta=150000.0, factor=4.0, beta_fast=32.0, beta_slow=1.0, truncate=False, original_max_position_embeddings=16)),
+        {"expert_count": 4, "expert_used_count": 2, "expert_feed_forward_length": inner, "attention.sliding_window": 8, "rope.scaling.type": "yarn",
+         "rope.scaling.factor": 4.0, "rope.scaling.original_context_length": 16},
+    )
+
+
 # name: (class, GGUF architecture, names, configuration, keys of the GGUF file besides the common ones)
 MODELS = {
     "llama": ("Llama", "llama", LLAMA, dict(rope_parameters=rope("llama3", factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=16)), {}),
@@ -113,11 +129,8 @@ MODELS = {
                  {"expert_count": 4, "expert_used_count": 2, "expert_feed_forward_length": 20, "expert_shared_feed_forward_length": 28}),
     "qwen3moe": ("Qwen3Moe", "qwen3moe", LLAMA, dict(num_experts=6, num_experts_per_tok=3, moe_intermediate_size=20, head_dim=8, norm_topk_prob=True),
                  {"expert_count": 6, "expert_used_count": 3, "expert_feed_forward_length": 20}),
-    "gpt-oss": ("GptOss", "gpt-oss", {**LLAMA, "post_attention_layernorm": "post_attention_norm"},
-                dict(num_local_experts=4, num_experts_per_tok=2, head_dim=8, intermediate_size=32, sliding_window=8,
-                     rope_parameters=rope("yarn", theta=150000.0, factor=4.0, beta_fast=32.0, beta_slow=1.0, truncate=False, original_max_position_embeddings=16)),
-                {"expert_count": 4, "expert_used_count": 2, "expert_feed_forward_length": 32, "attention.sliding_window": 8, "rope.scaling.type": "yarn",
-                 "rope.scaling.factor": 4.0, "rope.scaling.original_context_length": 16}),
+    "gpt-oss": gpt_oss(WIDTH, 32),
+    MXFP4: gpt_oss(64, 96),
     "mpt": ("Mpt", "mpt", GPT, dict(d_model=WIDTH, n_heads=HEADS, n_layers=2, max_seq_len=64, expansion_ratio=4), {"attention.max_alibi_bias": 8.0}),
     "bert": ("Bert", "bert", BERT, dict(), {"pooling_type": 1, "attention.causal": False}),
     "nomic-bert": ("NomicBert", "nomic-bert", BERT, dict(), {"pooling_type": 1, "attention.causal": False}),
@@ -237,7 +250,50 @@ def llama3_factors(scaling, dim):
     return np.where(lengths < original / high, 1.0, np.where(lengths > original / low, factor, between)).astype(np.float32)
 
 
-def write_gguf(path, name, model, config):
+def write_mxfp4(out):
+    """gpt-oss with experts of random codes and scales: the folder, the GGUF file and the logits of the same model."""
+    model, config = build(MXFP4)
+    generator = torch.Generator().manual_seed(11)
+    blocks_of = {}
+    for key, parameter in model.named_parameters():
+        if not key.endswith(("experts.gate_up_proj", "experts.down_proj")):
+            continue
+        experts, inputs, outputs = parameter.shape
+        blocks = torch.randint(0, 256, (experts, outputs, inputs // 32, 16), generator=generator, dtype=torch.uint8)
+        scales = torch.randint(121, 125, blocks.shape[:-1], generator=generator, dtype=torch.uint8)
+        # A few that no float16 holds.
+        scales[0, 0, 0], scales[-1, -1, -1] = 100, 0
+        parameter.data = convert_moe_packed_tensors(blocks, scales, dtype=torch.float32)
+        blocks_of[key] = (blocks, scales)
+    with torch.no_grad():
+        np.save(out / "logits.npy", model(input_ids=torch.tensor(token_ids()[None]), use_cache=False).logits[0].float().numpy())
+
+    tensors_of = {key: value.bfloat16().contiguous() for key, value in model.state_dict().items() if key not in blocks_of}
+    for key, (blocks, scales) in blocks_of.items():
+        tensors_of[f"{key}_blocks"], tensors_of[f"{key}_scales"] = blocks, scales
+    save_file(tensors_of, out / "folder" / "model.safetensors", metadata={"format": "pt"})
+    # With the keys of the published configuration, which are older than those that the package writes.
+    described = {key: value for key, value in config.to_diff_dict().items() if key not in ("rope_parameters", "transformers_version")}
+    scaling = dict(config.rope_parameters)
+    described |= {"rope_theta": scaling.pop("rope_theta"), "rope_scaling": scaling, "experts_per_token": config.num_experts_per_tok}
+    described |= {"quantization_config": {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn"]}}
+    (out / "folder" / "config.json").write_text(json.dumps(described, indent=2) + "\n")
+
+    def in_blocks(values):
+        """The bytes of GGUF's blocks whose values these are, all exactly."""
+        data = gguf.quants.quantize(values, gguf.GGMLQuantizationType.MXFP4)
+        assert np.array_equal(gguf.quants.dequantize(data, gguf.GGMLQuantizationType.MXFP4), values)
+        return data
+
+    write_gguf(out / "model.gguf", MXFP4, model, config, lambda key, values: in_blocks(values) if key.endswith("exps.weight") else None)
+
+
+def token_ids():
+    return np.random.default_rng(7).integers(3, VOCAB, LENGTH)
+
+
+def write_gguf(path, name, model, config, quantised=lambda key, values: None):
+    """`quantised`: the bytes of a tensor in MXFP4, None for one in f32."""
     _, arch, _, _, keys = MODELS[name]
     writer = gguf.GGUFWriter(path, arch)
     get = lambda *names, default=None: next((getattr(config, n) for n in names if getattr(config, n, None) is not None), default)
@@ -290,7 +346,12 @@ def write_gguf(path, name, model, config):
     else:
         writer.add_string("tokenizer.ggml.model", "no_vocab")
     for key, value in tensors(name, model, config):
-        writer.add_tensor(key, np.ascontiguousarray(value, np.float32))
+        value = np.ascontiguousarray(value, np.float32)
+        data = quantised(key, value)
+        if data is None:
+            writer.add_tensor(key, value)
+        else:
+            writer.add_tensor(key, data, raw_dtype=gguf.GGMLQuantizationType.MXFP4)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -300,14 +361,18 @@ def write_gguf(path, name, model, config):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--safetensors", type=pathlib.Path)
+    parser.add_argument("--mxfp4", action="store_true")
     parser.add_argument("names", nargs="*")
     arguments = parser.parse_args()
     logging.set_verbosity_error()
     OUT.mkdir(exist_ok=True)
-    ids = np.random.default_rng(7).integers(3, VOCAB, LENGTH)
+    if arguments.mxfp4:
+        (OUT / "mxfp4" / "folder").mkdir(parents=True, exist_ok=True)
+        return write_mxfp4(OUT / "mxfp4")
+    ids = token_ids()
     (OUT / "tokens.json").write_text(json.dumps([int(id) for id in ids]) + "\n")
     failed = []
-    for name in arguments.names or MODELS:
+    for name in arguments.names or (name for name in MODELS if name != MXFP4):
         try:
             model, config = build(name)
             with torch.no_grad():

@@ -127,6 +127,25 @@ impl Deref for Leaving {
     }
 }
 
+impl DerefMut for Leaving {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.buf()
+    }
+}
+
+impl AsRef<[u8]> for Leaving {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+/// In the budget until the last view of it goes.
+impl From<Leaving> for SharedBytes {
+    fn from(memory: Leaving) -> Self {
+        Self::new(Arc::new(memory))
+    }
+}
+
 impl Drop for Leaving {
     fn drop(&mut self) {
         if let (Some(buf), Some(remains)) = (self.buf.take(), self.remains.upgrade()) {

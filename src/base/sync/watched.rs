@@ -29,6 +29,11 @@ impl<T> Mutex<T> {
         }
         MutexGuard(self)
     }
+
+    /// The value, when nobody else can have the lock.
+    pub fn into_inner(self) -> T {
+        self.value.into_inner()
+    }
 }
 
 /// A lock that is held.

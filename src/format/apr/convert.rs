@@ -7,7 +7,6 @@ use std::sync::Arc;
 use half::f16;
 
 use super::super::model_file::Conversion;
-use super::super::source::private;
 use crate::base::memory::{Filling, Leaving};
 use crate::base::{Error, MemoryBudget, MemoryCategory, Pace, Result, SharedBytes};
 use crate::quant::{TensorType, row_bytes};
@@ -100,7 +99,7 @@ pub(super) async fn tensor(
         Conversion::Leave => return Ok(None),
         Conversion::Blank => {
             let blank = Leaving::blank(budget, MemoryCategory::WeightsPrivate, len, pace.remains())?;
-            return Ok(Some((ty, private(blank))));
+            return Ok(Some((ty, blank.into())));
         }
         Conversion::Done => {}
     }
@@ -143,7 +142,7 @@ pub(super) async fn tensor(
             }
         }
     }
-    Ok(Some((ty, private(filling.finish()))))
+    Ok(Some((ty, filling.finish().into())))
 }
 
 /// Value `index` of a block of AprQ4, plus 8.

@@ -8,13 +8,16 @@ use std::sync::Arc;
 
 use super::super::model_file::Conversion;
 use super::super::safetensors::{Dtype, RawTensor};
-use super::super::source::private;
 use super::float8::{e4m3, e5m2};
-use super::names::{Change, Grouping};
+use super::names::{Change, Grouping, Lot};
 use crate::base::memory::{Filling, Leaving};
 use crate::base::vectors::zeros;
 use crate::base::{Error, MemoryBudget, MemoryCategory, Pace, Result, SharedBytes};
 use crate::quant::{self, TensorType};
+
+/// Type, dimensions and bytes of a tensor after what had to be done to it; `None` where it is not to be had without converting and nothing is
+/// to be converted.
+pub(super) type Made = Option<(TensorType, Vec<u64>, SharedBytes)>;
 
 /// Converts tensors.
 pub(super) struct Converter<'a> {
@@ -90,23 +93,19 @@ impl Scale {
 }
 
 impl Converter<'_> {
-    /// Type, dimensions and bytes of a tensor after what has to be done to it; `None` where it is not to be had without converting and
-    /// nothing is to be converted.
+    /// Does what has to be done to a tensor.
     ///
     /// # Errors
-    /// `Unsupported` for types that hold no weights, `OutOfMemory`.
-    pub(super) async fn convert(
-        &self,
-        raw: &RawTensor,
-        scale: Option<Scale>,
-        change: Change,
-    ) -> Result<Option<(TensorType, Vec<u64>, SharedBytes)>> {
+    /// `Unsupported` for types that hold no weights, `InvalidFile` for shapes that do not fit, `OutOfMemory`.
+    pub(super) async fn convert(&self, raw: &RawTensor, scale: Option<Scale>, change: Change) -> Result<Made> {
         match (raw.dtype, change) {
             (Dtype::Other(_), _) => Err(Error::unsupported("elements are unsigned integers or bools, no weights")),
             (Dtype::Plain(ty), Change::Keep) => Ok(Some((ty, raw.dims.clone(), raw.data.clone()))),
-            (Dtype::Plain(ty), Change::Transpose) => self.transposed(ty, raw).await,
+            (Dtype::Plain(ty), Change::Transpose(lot)) => self.transposed(ty, raw, lot).await,
+            (Dtype::Plain(ty), Change::Pick(lot)) => self.picked(ty, raw, lot).await,
             (Dtype::Plain(ty), Change::Regroup) => self.regrouped(ty, raw).await,
-            (_, Change::Transpose | Change::Regroup) => {
+            (_, Change::Mxfp4(_)) => Err(Error::internal("codes without their scales")),
+            (_, Change::Transpose(_) | Change::Pick(_) | Change::Regroup) => {
                 Err(Error::unsupported("eight-bit floats whose rows and columns have to be put in another order"))
             }
             (_, Change::Keep | Change::PlusOne) => {
@@ -118,11 +117,12 @@ impl Converter<'_> {
     }
 
     /// Private memory of `len` bytes that is not filled, where nothing is to be converted.
-    fn instead(&self, len: usize) -> Result<Option<Option<SharedBytes>>> {
+    pub(super) fn instead(&self, len: usize) -> Result<Option<Option<SharedBytes>>> {
         match self.conversion {
             Conversion::Leave => Ok(Some(None)),
             Conversion::Blank => {
-                Ok(Some(Some(private(Leaving::blank(self.budget, MemoryCategory::WeightsPrivate, len, self.pace.remains())?))))
+                let blank = Leaving::blank(self.budget, MemoryCategory::WeightsPrivate, len, self.pace.remains())?;
+                Ok(Some(Some(blank.into())))
             }
             Conversion::Done => Ok(None),
         }
@@ -162,33 +162,58 @@ impl Converter<'_> {
             }
             self.pace.spend(8 * cols).await;
         }
-        Ok(Some(private(filling.finish())))
+        Ok(Some(filling.finish().into()))
     }
 
-    /// A matrix with rows and columns exchanged.
-    async fn transposed(&self, ty: TensorType, raw: &RawTensor) -> Result<Option<(TensorType, Vec<u64>, SharedBytes)>> {
-        let &[cols, rows] = &raw.dims[..] else {
-            return Err(Error::invalid_file(format!("shape {:?}, expected a matrix", raw.dims)));
+    /// A matrix, or each of a stack, with rows and columns exchanged: of its columns those of `lot`.
+    async fn transposed(&self, ty: TensorType, raw: &RawTensor, lot: Lot) -> Result<Made> {
+        let (&[cols, rows] | &[cols, rows, _]) = &raw.dims[..] else {
+            return Err(Error::invalid_file(format!("shape {:?}, expected a matrix, or a stack of them", raw.dims)));
         };
-        let dims = vec![rows, cols];
-        if let Some(instead) = self.instead(raw.data.len())? {
+        let picked = lot.of(cols).ok_or_else(|| alternating(cols))?;
+        let mut dims = raw.dims.clone();
+        dims[..2].copy_from_slice(&[rows, picked]);
+        let (cols, rows, size) = (cols as usize, rows as usize, ty.block_bytes());
+        let (first, step) = lot.stride();
+        if let Some(instead) = self.instead(raw.data.len() / step)? {
+            return Ok(instead.map(|bytes| (ty, dims, bytes)));
+        }
+        let mut filling = Filling::new(self.budget, MemoryCategory::WeightsPrivate, raw.data.len() / step, self.pace.remains())?;
+        for matrix in raw.data.chunks_exact(cols * rows * size) {
+            for col in (first..cols).step_by(step) {
+                let out = filling.next(rows * size);
+                for (row, element) in out.chunks_exact_mut(size).enumerate() {
+                    let at = (row * cols + col) * size;
+                    element.copy_from_slice(&matrix[at..at + size]);
+                }
+                self.pace.spend(8 * rows).await;
+            }
+        }
+        Ok(Some((ty, dims, filling.finish().into())))
+    }
+
+    /// The columns of `lot`.
+    async fn picked(&self, ty: TensorType, raw: &RawTensor, lot: Lot) -> Result<Made> {
+        let cols = raw.dims[0];
+        let mut dims = raw.dims.clone();
+        dims[0] = lot.of(cols).ok_or_else(|| alternating(cols))?;
+        let (first, step) = lot.stride();
+        if let Some(instead) = self.instead(raw.data.len() / step)? {
             return Ok(instead.map(|bytes| (ty, dims, bytes)));
         }
         let size = ty.block_bytes();
-        let mut filling = Filling::new(self.budget, MemoryCategory::WeightsPrivate, raw.data.len(), self.pace.remains())?;
-        for col in 0..cols as usize {
-            let out = filling.next(rows as usize * size);
-            for (row, element) in out.chunks_exact_mut(size).enumerate() {
-                let at = (row * cols as usize + col) * size;
-                element.copy_from_slice(&raw.data[at..at + size]);
-            }
-            self.pace.spend(8 * rows as usize).await;
+        let mut filling = Filling::new(self.budget, MemoryCategory::WeightsPrivate, raw.data.len() / step, self.pace.remains())?;
+        for row in raw.data.chunks_exact(cols as usize * size) {
+            let out = filling.next(row.len() / step);
+            let elements = row.chunks_exact(size).skip(first).step_by(step);
+            out.chunks_exact_mut(size).zip(elements).for_each(|(out, element)| out.copy_from_slice(element));
+            self.pace.spend(row.len()).await;
         }
-        Ok(Some((ty, dims, private(filling.finish()))))
+        Ok(Some((ty, dims, filling.finish().into())))
     }
 
     /// A fused projection, or its bias, with all queries first, then all keys, then all values.
-    async fn regrouped(&self, ty: TensorType, raw: &RawTensor) -> Result<Option<(TensorType, Vec<u64>, SharedBytes)>> {
+    async fn regrouped(&self, ty: TensorType, raw: &RawTensor) -> Result<Made> {
         let Some(Grouping { groups, queries, size }) = self.grouping else {
             return Err(Error::internal("a family without groups has a tensor in groups"));
         };
@@ -210,6 +235,11 @@ impl Converter<'_> {
             filling.next(head_bytes).copy_from_slice(&raw.data[head * head_bytes..(head + 1) * head_bytes]);
             self.pace.spend(head_bytes).await;
         }
-        Ok(Some((ty, raw.dims.clone(), private(filling.finish()))))
+        Ok(Some((ty, raw.dims.clone(), filling.finish().into())))
     }
+}
+
+/// The error about rows or columns in which two matrices do not alternate.
+pub(super) fn alternating(count: u64) -> Error {
+    Error::invalid_file(format!("{count} rows or columns, expected an even number: those of two matrices in turn"))
 }

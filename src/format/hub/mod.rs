@@ -3,7 +3,7 @@
 //!
 //! `folder` finds the files, `config` reads JSON, `families` says what each `model_type` calls its parts, `rope` and `float8` do the arithmetic
 //! that GGUF's converters would have done, `vocabulary` reads what is said about the tokens. Matrices stay where they are mapped; only
-//! eight-bit floats, and the few tensors that a family stores otherwise than GGUF, are converted into private memory.
+//! eight-bit floats, blocks of `mxfp4`, and the few tensors that a family stores otherwise than GGUF, are converted into private memory.
 
 #![forbid(unsafe_code)]
 
@@ -13,6 +13,7 @@ mod families;
 mod float8;
 mod folder;
 mod index;
+mod mxfp4;
 mod names;
 mod rope;
 mod vocabulary;
@@ -32,7 +33,7 @@ use crate::quant::TensorType;
 use config::Config;
 use convert::{Converter, Scale};
 use families::Family;
-use names::{Grouping, Place as NamePlace};
+use names::{Change, Grouping, Part, Place as NamePlace};
 
 /// Where a tensor of a family belongs, for containers that call tensors as families publish them.
 pub(super) enum NamedPlace {
@@ -47,10 +48,14 @@ pub(super) enum NamedPlace {
 pub(super) fn canonical(architecture: &str, name: &str) -> NamedPlace {
     for family in Family::of_architecture(architecture) {
         match family.place(name) {
-            // What has to be changed is changed for folders only.
-            NamePlace::Tensor { name, change: names::Change::Keep } => return NamedPlace::Tensor(name),
+            NamePlace::Tensors(mut parts) => {
+                // What has to be changed is changed for folders only.
+                if let Some(part) = parts.pop_if(|part| part.change == Change::Keep) {
+                    return NamedPlace::Tensor(part.name);
+                }
+            }
             NamePlace::Nowhere => return NamedPlace::Nowhere,
-            NamePlace::Tensor { .. } | NamePlace::Unknown => {}
+            NamePlace::Unknown => {}
         }
     }
     NamedPlace::Unknown
@@ -60,6 +65,9 @@ pub(super) fn canonical(architecture: &str, name: &str) -> NamedPlace {
 pub(super) fn published(name: &str) -> Option<(&'static str, RotaryRows)> {
     Family::called(name).map(|family| (family.architecture, family.rotary))
 }
+
+/// The matrix that makes logits.
+const OUTPUT: &str = "output.weight";
 
 /// What a tensor costs beside its data (see [`Pace::spend`]).
 const TENSOR_COST: usize = 512;
@@ -106,7 +114,8 @@ pub(super) async fn read(folder: Folder, conversion: Conversion, budget: &Arc<Me
     let tokenizer = vocabulary::read(&folder, &config, &mut draft.entries)?;
 
     let found = tables(&folder, pace).await?;
-    let is_output = |raw: &RawTensor| matches!(family.place(&raw.name), NamePlace::Tensor { name, .. } if name == "output.weight");
+    let is_output =
+        |raw: &RawTensor| matches!(family.place(&raw.name), NamePlace::Tensors(parts) if parts.iter().any(|part| part.name == OUTPUT));
     let has_output = found.iter().any(|found| is_output(&found.raw));
     let tied = config.bool("tie_word_embeddings")?;
     if tied == Some(false)
@@ -147,18 +156,25 @@ async fn assemble(folder: &Folder, family: &Family, tied: bool, found: &[Found],
     for Found { raw, file } in found {
         converter.pace.spend(TENSOR_COST).await;
         let at = |error: Error| error.at(format_args!("tensor '{}'", raw.name)).at(folder.weights[*file as usize].name());
-        let (name, change) = match family.place(&raw.name) {
-            NamePlace::Tensor { name, .. } if tied && name == "output.weight" => continue,
-            NamePlace::Tensor { name, change } => (name, change),
+        let parts = match family.place(&raw.name) {
+            NamePlace::Tensors(parts) => parts,
             NamePlace::Nowhere => continue,
             NamePlace::Unknown if is_scale(&raw.name, &by_name) => continue,
             NamePlace::Unknown => {
                 return Err(at(Error::unsupported(format!("it has no place in architecture '{}'", family.architecture))));
             }
         };
-        let scale = Scale::of(raw, &by_name, converter.block).map_err(at)?;
-        let Some((ty, dims, data)) = converter.convert(raw, scale, change).await.map_err(at)? else { continue };
-        tensors.push(TensorInfo { name, dims, ty, data, file: *file, offset: raw.offset });
+        for Part { name, change } in parts {
+            if tied && name == OUTPUT {
+                continue;
+            }
+            let made = match change {
+                Change::Mxfp4(lot) => mxfp4::joined(converter, raw, &by_name, lot).await,
+                _ => converter.convert(raw, Scale::of(raw, &by_name, converter.block).map_err(at)?, change).await,
+            };
+            let Some((ty, dims, data)) = made.map_err(at)? else { continue };
+            tensors.push(TensorInfo { name, dims, ty, data, file: *file, offset: raw.offset });
+        }
     }
     Ok(tensors)
 }
@@ -176,7 +192,7 @@ fn is_scale(name: &str, by_name: &HashMap<&str, &RawTensor>) -> bool {
 fn block(config: &Config<'_>) -> Result<Option<(u64, u64)>> {
     let Some(quantization) = config.object("quantization_config")? else { return Ok(None) };
     let method = quantization.text("quant_method")?.unwrap_or("without a name");
-    if !matches!(method, "fp8" | "compressed-tensors" | "fbgemm_fp8") {
+    if !matches!(method, "fp8" | "compressed-tensors" | "fbgemm_fp8" | "mxfp4") {
         return Err(Error::unsupported(format!("weights quantised by '{method}'")).at(config.place("quantization_config")));
     }
     match quantization.integers("weight_block_size")?.as_deref() {

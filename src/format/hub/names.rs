@@ -2,6 +2,31 @@
 
 #![forbid(unsafe_code)]
 
+/// Those that are meant of rows or columns in which two matrices alternate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lot {
+    All,
+    Even,
+    Odd,
+}
+
+impl Lot {
+    /// The first one, and the steps to the next.
+    pub(super) fn stride(self) -> (usize, usize) {
+        match self {
+            Self::All => (0, 1),
+            Self::Even => (0, 2),
+            Self::Odd => (1, 2),
+        }
+    }
+
+    /// How many of `count` are meant; `None` where two do not alternate in so many.
+    pub(super) fn of(self, count: u64) -> Option<u64> {
+        let (_, step) = self.stride();
+        count.is_multiple_of(step as u64).then(|| count / step as u64)
+    }
+}
+
 /// What has to be done to a tensor besides renaming it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
@@ -9,8 +34,12 @@ pub(super) enum Change {
     Keep,
     /// One is added to each element (norms that are stored as the difference from one).
     PlusOne,
-    /// Rows become columns (matrices that are stored inputs first).
-    Transpose,
+    /// Columns become rows (matrices that are stored inputs first, one or a stack of them).
+    Transpose(Lot),
+    /// Columns are picked.
+    Pick(Lot),
+    /// Rows of MXFP4's codes get their scales, which are a tensor of their own.
+    Mxfp4(Lot),
     /// Rows of queries, keys and values are put together that lie group by group (see [`Grouping`]).
     Regroup,
 }
@@ -53,7 +82,12 @@ pub(super) const fn plus_one(pattern: &'static str, canonical: &'static str) -> 
 
 /// `pattern` is a matrix, stored inputs first.
 pub(super) const fn transposed(pattern: &'static str, canonical: &'static str) -> Name {
-    Name { pattern, canonical, change: Change::Transpose }
+    Name { pattern, canonical, change: Change::Transpose(Lot::All) }
+}
+
+/// `pattern` has to be changed. Where it stands several times in a row, all of those are made of it.
+pub(super) const fn changed(pattern: &'static str, canonical: &'static str, change: Change) -> Name {
+    Name { pattern, canonical, change }
 }
 
 /// `pattern` has the rows of queries, keys and values group by group.
@@ -69,32 +103,45 @@ pub(super) const fn unused(pattern: &'static str) -> Name {
 /// Where a tensor belongs.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    Tensor {
-        name: String,
-        change: Change,
-    },
+    /// What is made of it: one tensor mostly.
+    Tensors(Vec<Part>),
     /// It is known and not needed.
     Nowhere,
     Unknown,
 }
 
+/// A tensor that is made of a published one.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    /// The canonical one.
+    pub name: String,
+    pub change: Change,
+}
+
 /// The place of the tensor called `name` by the first pattern that fits.
 pub(super) fn place(tables: &[&[Name]], name: &str) -> Place {
-    for known in tables.iter().copied().flatten() {
-        if let Some(numbers) = matched(known.pattern, name) {
-            if known.canonical.is_empty() {
+    for table in tables {
+        for (at, first) in table.iter().enumerate() {
+            let Some(numbers) = matched(first.pattern, name) else { continue };
+            if first.canonical.is_empty() {
                 return Place::Nowhere;
             }
-            let mut parts = known.canonical.split("{}");
-            let mut canonical = parts.next().unwrap_or_default().to_owned();
-            for (part, number) in parts.zip(numbers) {
-                canonical.push_str(number);
-                canonical.push_str(part);
-            }
-            return Place::Tensor { name: canonical, change: known.change };
+            let parts = table[at..].iter().take_while(|known| known.pattern == first.pattern);
+            return Place::Tensors(parts.map(|known| Part { name: filled(known.canonical, &numbers), change: known.change }).collect());
         }
     }
     Place::Unknown
+}
+
+/// `canonical` with the numbers in their places.
+fn filled(canonical: &str, numbers: &[&str]) -> String {
+    let mut parts = canonical.split("{}");
+    let mut name = parts.next().unwrap_or_default().to_owned();
+    for (part, number) in parts.zip(numbers) {
+        name.push_str(number);
+        name.push_str(part);
+    }
+    name
 }
 
 /// The numbers of `name` where it is like `pattern`.
@@ -124,9 +171,18 @@ mod tests {
 
     #[test]
     fn numbers_are_carried_over() {
-        const TABLE: &[Name] = &[keep("m.{}.e.{}.w", "blk.{}.x.{}.weight"), unused("m.{}.freq")];
+        const TABLE: &[Name] = &[
+            keep("m.{}.e.{}.w", "blk.{}.x.{}.weight"),
+            unused("m.{}.freq"),
+            changed("m.{}.both", "blk.{}.gate", Change::Pick(Lot::Even)),
+            changed("m.{}.both", "blk.{}.up", Change::Pick(Lot::Odd)),
+            keep("m.{}.e.{}.w", "second.{}.{}"),
+        ];
         let found = |name: &str| place(&[TABLE], name);
-        assert_eq!(found("m.3.e.12.w"), Place::Tensor { name: "blk.3.x.12.weight".to_owned(), change: Change::Keep });
+        let part = |name: &str, change| Part { name: name.to_owned(), change };
+        assert_eq!(found("m.3.e.12.w"), Place::Tensors(vec![part("blk.3.x.12.weight", Change::Keep)]));
+        let both = vec![part("blk.7.gate", Change::Pick(Lot::Even)), part("blk.7.up", Change::Pick(Lot::Odd))];
+        assert_eq!(found("m.7.both"), Place::Tensors(both));
         assert_eq!(found("m.0.freq"), Place::Nowhere);
         for other in ["m.3.e.12", "m.3.e.12.w.w", "m.x.e.12.w", "m.03.e.12.w", "m..e.1.w", "m.3.e.1234567.w", ""] {
             assert_eq!(found(other), Place::Unknown, "{other}");

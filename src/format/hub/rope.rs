@@ -9,8 +9,18 @@ use crate::base::{Error, Result};
 /// Most elements of a head, as in the configuration's own limit.
 const MAX_ROTATED: u64 = 1 << 20;
 
+/// Where YaRN's blend begins and ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bounds {
+    /// At whole pairs.
+    Whole,
+    /// Between pairs too.
+    Fractional,
+}
+
 /// Writes base and scaling of the embedding of `rotated` elements: from `rope_theta` and `rope_scaling`, or `rope_parameters`, which holds both.
-pub(super) fn settle(config: &Config<'_>, rotated: u64, draft: &mut Draft) -> Result<()> {
+/// The architecture computes YaRN with `bounds`.
+pub(super) fn settle(config: &Config<'_>, rotated: u64, bounds: Bounds, draft: &mut Draft) -> Result<()> {
     let parameters = config.object("rope_parameters")?;
     // Where layers with a window rotate otherwise, those without one have their parameters in an object of their own.
     let global = parameters.as_ref().map(|parameters| parameters.object("full_attention")).transpose()?.flatten();
@@ -62,8 +72,9 @@ pub(super) fn settle(config: &Config<'_>, rotated: u64, draft: &mut Draft) -> Re
                     return Err(Error::unsupported(format!("{}: {value}", scaling.place(key))));
                 }
             }
-            if scaling.bool("truncate")? == Some(false) {
-                return Err(Error::unsupported(format!("{}: false", scaling.place("truncate"))));
+            let truncate = scaling.bool("truncate")?.unwrap_or(true);
+            if truncate != (bounds == Bounds::Whole) {
+                return Err(Error::unsupported(format!("{}: {truncate}", scaling.place("truncate"))));
             }
             let factor = needed("factor")?;
             draft.float("rope.scaling.factor", factor);

@@ -11,6 +11,7 @@ mod falcon;
 mod gemma;
 mod gpt2;
 mod gpt_neox;
+mod gpt_oss;
 mod granite;
 mod llama;
 mod mpt;
@@ -100,6 +101,7 @@ const FAMILIES: &[Family] = &[
     gemma::GEMMA3,
     gpt2::GPT2,
     gpt_neox::GPT_NEOX,
+    gpt_oss::GPT_OSS,
     starcoder2::STARCODER2,
     falcon::FALCON,
     stablelm::STABLELM,
@@ -193,8 +195,14 @@ fn heads_with_part(config: &Config<'_>, draft: &mut Draft) -> Result<()> {
     }
 }
 
-/// The size of heads where it is not implied, and the rotary embedding of `rotated` of their elements.
+/// The size of heads where it is not implied, and their rotary embedding.
 fn heads(config: &Config<'_>, draft: &mut Draft) -> Result<()> {
+    let rotated = head_sizes(config, draft)?;
+    rope::settle(config, rotated, rope::Bounds::Whole, draft)
+}
+
+/// The size of heads where it is not implied; how many of their elements are rotated.
+fn head_sizes(config: &Config<'_>, draft: &mut Draft) -> Result<u64> {
     let size = match config.integer("head_dim")? {
         Some(size) => {
             draft.integer("attention.key_length", size);
@@ -210,7 +218,7 @@ fn heads(config: &Config<'_>, draft: &mut Draft) -> Result<()> {
         None => size,
     };
     draft.integer("rope.dimension_count", rotated);
-    rope::settle(config, rotated, draft)
+    Ok(rotated)
 }
 
 /// The part of each head that is rotated, where the configuration says so, with the key that does.
@@ -258,6 +266,14 @@ fn expect_window_every(config: &Config<'_>, every: usize) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// `Unsupported` where the number `key` is not as the architecture computes; one that is missing is.
+fn expect_number(config: &Config<'_>, key: &str, expected: f64) -> Result<()> {
+    match config.number(key)? {
+        Some(value) if value != expected => Err(unsupported(config, key, value)),
+        _ => Ok(()),
+    }
 }
 
 fn unsupported(config: &Config<'_>, key: &str, value: impl std::fmt::Display) -> Error {
