@@ -1,4 +1,4 @@
-/* Writes a model file anew in other tensor types. */
+/* Writes a model as a GGUF file in other tensor types. */
 #include "common.h"
 
 #include <stdlib.h>
@@ -6,7 +6,8 @@
 
 static const char HELP[] =
     "Usage: quantize IN OUT TYPE [options]\n"
-    "Writes the GGUF file IN to OUT in tensor types of TYPE, with its progress on stderr. Ctrl-C leaves nothing behind.\n\n"
+    "Writes the model IN (a GGUF or APR file, or a Hugging Face folder) to the GGUF file OUT in tensor types of TYPE, with its progress on\n"
+    "stderr. Ctrl-C leaves nothing behind.\n\n"
     "TYPE is one of\n"
     "  F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q2_K_S Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K\n"
     "  IQ4_NL IQ4_XS MXFP4 MXFP4_MOE\n"

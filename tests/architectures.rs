@@ -194,6 +194,36 @@ fn folders_give_the_outputs_of_the_reference() {
     assert!(count >= 32, "{count} folders");
 }
 
+/// Stacked experts, rows of queries and keys in GGUF's order, vectors in f32.
+#[test]
+fn folders_written_as_gguf_give_the_outputs_of_the_reference() {
+    let runtime = Runtime::new(RuntimeOptions { threads: Threads::Count(2), ..Default::default() }).unwrap();
+    // LOQUAT_KEEP: the files stay there, for other programs to read them.
+    let kept = std::env::var_os("LOQUAT_KEEP").map(PathBuf::from);
+    let scratch = kept.clone().unwrap_or_else(|| std::env::temp_dir().join(format!("loquat-written-{}", std::process::id())));
+    std::fs::create_dir_all(&scratch).unwrap();
+    for (name, folder) in names().into_iter().filter_map(|name| folder(&name).map(|folder| (name, folder))) {
+        let path = scratch.join(format!("{name}.gguf"));
+        let done = Quantize::to(Mix::F32).start(&runtime, &folder, &path).finish().unwrap_or_else(|error| panic!("{name}: {error}"));
+        let written = Model::load(&runtime, &path, LoadOptions::default()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(done.tensors, written.tensors().len() as u64);
+        let difference = largest_difference(&outputs(&written, &name), &npy(&file(&format!("{name}.npy"))));
+        assert!(difference <= TOLERANCE, "{name}: {difference:.2e}");
+        // The same tensors as in the file that was made of the model itself.
+        let expected = load(&name, 1, None);
+        assert_eq!(written.tensors().len(), expected.tensors().len(), "{name}");
+        for tensor in expected.tensors() {
+            let found = written.tensors().iter().find(|found| found.name == tensor.name).unwrap();
+            assert!(found.ty == TensorType::F32 && found.data[..] == tensor.data[..], "{name}: {}", tensor.name);
+            // A matrix of one row may be a vector.
+            assert!(found.dims.starts_with(&tensor.dims) && found.elements() == tensor.elements(), "{name}: {}", tensor.name);
+        }
+    }
+    if kept.is_none() {
+        std::fs::remove_dir_all(scratch).unwrap();
+    }
+}
+
 /// Quantised while they are loaded, whatever the tensors are called and however experts are stored.
 #[test]
 fn folders_quantised_at_load_are_near_the_reference() {

@@ -73,6 +73,56 @@ fn ids_and_texts_are_those_of_the_python_package() {
     }
 }
 
+/// What GGUF has words for gives the same ids by them; what it has none for is not taken for something else.
+#[test]
+fn translations_give_the_same_ids() {
+    let golden: serde_json::Value = serde_json::from_slice(&std::fs::read(folder().join("texts.json")).unwrap()).unwrap();
+    let texts: Vec<&str> = golden["texts"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
+    for (name, expected) in [
+        ("bert", Some(("bert", None, true))),
+        // Its tokens are such that GPT-2's way to cut words gives the same.
+        ("deepseek", Some(("gpt2", Some("gpt-2"), true))),
+        ("gpt2", Some(("gpt2", Some("gpt-2"), true))),
+        ("llama2", Some(("llama", None, true))),
+        ("llama3", Some(("gpt2", Some("llama-bpe"), true))),
+        // GGUF has no word for a space at the start of a text that is not put behind special tokens.
+        ("metaspace", Some(("llama", None, false))),
+        // Nor for the normal form that texts are put into. (The small vocabulary has no numbers that tell the ways to cut apart.)
+        ("qwen2", Some(("gpt2", Some("gpt-2"), false))),
+        ("roberta", None),
+        ("suffixed", None),
+        ("unigram", None),
+        ("words", None),
+    ] {
+        let json = std::fs::read(folder().join(format!("{name}.json"))).unwrap();
+        let definition = JsonDefinition { json: SharedBytes::copied(&json), ..JsonDefinition::default() };
+        let translation = at_once(Tokenizer::translated(definition, &Pace::unhurried())).unwrap();
+        let found = translation.as_ref().map(|found| (found.definition.model.as_str(), found.definition.pre.as_deref(), found.is_exact));
+        assert_eq!(found, expected, "{name}");
+        let Some(translation) = translation else { continue };
+        let (own, translated) = (build(&json).unwrap(), Tokenizer::new(translation.definition).unwrap());
+        let mut different = 0;
+        for text in texts.iter().filter(|text| translation.is_exact || !text.starts_with([' ', '▁'])) {
+            let ids = |tokenizer: &Tokenizer| {
+                let mut ids = vec![];
+                tokenizer.encode(text, EncodeOptions { add_special: true, parse_special: false }, &mut ids).unwrap();
+                ids
+            };
+            let same_in_templates = !translation.is_exact || encode(&translated, text, true) == encode(&own, text, true);
+            different += usize::from(ids(&translated) != ids(&own) || !same_in_templates);
+        }
+        // Two of the texts hold characters that WordPiece takes for punctuation in one library and not in the other.
+        let most = if name == "bert" {
+            2
+        } else if translation.is_exact {
+            0
+        } else {
+            texts.len() / 20
+        };
+        assert!(different <= most, "{name}: {different} texts");
+    }
+}
+
 /// A stream of the ids gives whole characters, and all of them.
 fn streams_like(tokenizer: &Tokenizer, ids: &[u32], whole: &str) {
     let mut stream = Detokenizer::new(tokenizer, DecodeOptions::default());

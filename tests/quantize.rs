@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use loquat::base::{ErrorKind, Job, JobState, MemoryBudget, MemoryCategory, SharedBytes};
-use loquat::format::{Access, ModelFile};
+use loquat::format::{Access, Container, ModelFile};
 use loquat::kernels::Isa;
 use loquat::model::{LoadOptions, Mix, Model, ModelEstimate, mix};
 use loquat::quant::{TensorType, decode_row, encode_row, is_decodable};
@@ -12,8 +12,8 @@ use loquat::quantize::{ImportanceText, Quantize, Quantized};
 use loquat::runtime::{Runtime, RuntimeOptions, Threads};
 use loquat::session::{Session, SessionOptions, Step};
 use loquat::tokenizer::EncodeOptions;
-use test_support::demo;
 use test_support::gguf_writer::{File, Tensor, Val};
+use test_support::{demo, goldens};
 
 fn runtime(threads: usize, isa: Option<Isa>) -> Runtime {
     Runtime::new(RuntimeOptions { threads: Threads::Count(threads), isa, ..Default::default() }).unwrap()
@@ -289,6 +289,72 @@ fn a_job_that_is_given_up_leaves_nothing_and_ends_soon() {
     assert_eq!(late.poll(u64::MAX).unwrap(), JobState::Expired);
     assert_eq!(folder.names(), ["in.gguf"]);
     assert_eq!(runtime.budget().private_used(), 0);
+}
+
+/// What the folder says of its tokens stands in the file, and the rows of queries and keys lie as they do in GGUF.
+#[test]
+fn a_folder_becomes_a_file_that_says_the_same() {
+    let folder = Folder::new("folder");
+    let path = folder.file("out.gguf");
+    let source = Model::load(&runtime(2, None), &demo("hf"), LoadOptions::default()).unwrap();
+    let text = "One misty morning, Mira walked to the mill and".repeat(20);
+    for importance in [None, Some(ImportanceText { text, context: 128 })] {
+        let options = Quantize { importance: importance.clone(), ..Quantize::to(Mix::F16) };
+        let done = run(options.start(&runtime(2, None), &demo("hf"), &path));
+        assert_eq!(done.tensors, source.tensors().len() as u64);
+        assert_eq!(done.importance_tokens > 0, importance.is_some());
+        let written = Model::load(&runtime(2, None), &path, LoadOptions::default()).unwrap();
+        assert!(matches!(written.file().container(), Container::Gguf { version: 3, .. }));
+        assert_eq!(written.chat_template().unwrap(), source.chat_template().unwrap());
+        let (own, other) = (source.tokenizer().unwrap(), written.tokenizer().unwrap());
+        assert_eq!((other.vocab_size(), other.bos(), other.eos()), (own.vocab_size(), own.bos(), own.eos()));
+        assert_eq!(other.end_of_generation(), own.end_of_generation());
+        for golden in goldens() {
+            let mut ids = vec![];
+            other.encode(&golden.text, EncodeOptions { add_special: true, parse_special: true }, &mut ids).unwrap();
+            assert_eq!(ids, golden.ids, "{}", golden.name);
+        }
+        let named = |model: &Model, name: &str| model.tensors().iter().find(|tensor| tensor.name == name).unwrap().clone();
+        for tensor in source.tensors() {
+            let found = named(&written, &tensor.name);
+            let (mut expected, mut values) = (decoded(tensor), decoded(&found));
+            if tensor.name.contains("attn_q.") || tensor.name.contains("attn_k.") {
+                assert_ne!(values, expected, "{}", tensor.name);
+                expected.sort_by(f32::total_cmp);
+                values.sort_by(f32::total_cmp);
+            }
+            assert_eq!(values, expected, "{}", tensor.name);
+            assert_eq!(found.ty, if tensor.dims.len() == 1 { TensorType::F32 } else { TensorType::F16 }, "{}", tensor.name);
+        }
+        assert_eq!(next_token(&written), next_token(&source));
+    }
+    let far = divergence(&predictions(&runtime(2, None), &demo("hf"), 1), &predictions(&runtime(2, None), &path, 1));
+    assert!(far < 1e-5, "{far}");
+}
+
+/// A tokenizer that GGUF has no words for comes along whole.
+#[test]
+fn a_tokenizer_without_a_translation_is_kept() {
+    let folder = Folder::new("unigram");
+    for name in ["config.json", "generation_config.json", "model.safetensors"] {
+        std::fs::copy(demo("hf").join(name), folder.file(name)).unwrap();
+    }
+    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/hub_tokenizers");
+    std::fs::copy(goldens.join("unigram.json"), folder.file("tokenizer.json")).unwrap();
+    let out = Folder::new("unigram-out");
+    run(Quantize::to(Mix::Q8_0).start(&runtime(2, None), &folder.0, &out.file("out.gguf")));
+    let (own, written) =
+        [&folder.0, &out.file("out.gguf")].map(|path| Model::load(&runtime(1, None), path, LoadOptions::default()).unwrap()).into();
+    assert_eq!(written.metadata().str("tokenizer.ggml.model").unwrap(), Some("no_vocab"));
+    let ids = |model: &Model, text: &str| {
+        let mut ids = vec![];
+        model.tokenizer().unwrap().encode(text, EncodeOptions { add_special: true, parse_special: true }, &mut ids).unwrap();
+        ids
+    };
+    for text in ["", "Hello, world!", "  two  spaces", "Größe 1234 <unk> </s> \u{1f680}"] {
+        assert_eq!(ids(&written, text), ids(&own, text), "{text:?}");
+    }
+    assert_eq!(written.tokenizer().unwrap().roles(), own.tokenizer().unwrap().roles());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Quantising
 //!
-//! A model file written anew in other tensor types: a job that reads one file and writes another, tensor by tensor, in bounded memory.
+//! A model written as a GGUF file in other tensor types: a job that reads it and writes the file, tensor by tensor, in bounded memory.
 
 use std::ffi::c_char;
 use std::path::Path;
@@ -169,10 +169,11 @@ unsafe fn job_of(
     }
 }
 
-/// Writes the model file at `input` (GGUF; of any types that the library can decode) to `output` as `options` (NULL for the defaults) say, on the calling
-/// thread and the runtime's, and fills `done` (NULL where it does not matter).
+/// Writes the model at `input` (what loquat_model_load() takes, of any types that the library can decode) to `output`, a GGUF file, as `options` (NULL
+/// for the defaults) say, on the calling thread and the runtime's, and fills `done` (NULL where it does not matter).
 ///
-/// The metadata is passed on as it is, but for general.file_type and general.quantization_version. While it is written the new file lies beside
+/// The metadata of a GGUF file is passed on as it is, but for general.file_type and general.quantization_version; that of a folder is made of its
+/// configuration and tokenizer.json, which comes along whole where GGUF has no exact words for it. While it is written the new file lies beside
 /// `output` under a longer name; it takes the place of a file at `output` when it is whole, and is removed where the call fails.
 /// `input` is mapped and must not be changed meanwhile. The same file always gives the same bytes, whatever the number of threads.
 ///

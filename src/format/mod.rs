@@ -26,10 +26,11 @@ mod tensor;
 mod value;
 mod writer;
 
+pub use entries::Entries;
 pub use files::{Files, Origin};
 pub use metadata::Metadata;
 pub use model_file::{Container, Conversion, ModelFile, RotaryRows, TokenizerJson};
 pub use source::{Access, ReadAt, Source};
 pub use tensor::TensorInfo;
 pub use value::{Array, StringArray, Value, ValueType};
-pub use writer::GgufWriter;
+pub use writer::{GgufTensor, GgufWriter};

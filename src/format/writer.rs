@@ -1,15 +1,15 @@
-//! Writes GGUF files: the header of another file with some keys and the tensors' types changed, then the tensors' data as it comes.
+//! Writes GGUF files: the header, then the tensors' data as it comes.
 //!
 //! The file is written beside the one that it is to be, under another name, and takes its place when it is whole; dropped before, it is
-//! removed. Values keep the bytes that they had. Nothing is held but a piece of the header.
+//! removed. Nothing is held but a piece of the header.
 
 #![forbid(unsafe_code)]
 
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 
+use super::Value;
 use super::value::{Array, Items};
-use super::{Container, ModelFile, Value};
 use crate::base::{Error, Pace, Result};
 use crate::quant::{TensorType, row_bytes};
 
@@ -33,53 +33,60 @@ pub struct GgufWriter {
     len: u64,
 }
 
+/// A tensor that a file is to have.
+#[derive(Debug, Clone, Copy)]
+pub struct GgufTensor<'a> {
+    /// The name.
+    pub name: &'a str,
+    /// The dimensions, the contiguous one first.
+    pub dims: &'a [u64],
+    /// The type of its elements.
+    pub ty: TensorType,
+}
+
+impl GgufTensor<'_> {
+    fn bytes(&self) -> Result<u64> {
+        let cols = self.dims.first().copied().unwrap_or(1);
+        let rows = self.dims.iter().skip(1).try_fold(1u64, |rows, &dim| rows.checked_mul(dim));
+        let row = usize::try_from(cols).ok().and_then(|cols| row_bytes(self.ty, cols));
+        let bytes = row.zip(rows).and_then(|(row, rows)| (row as u64).checked_mul(rows));
+        bytes.ok_or_else(|| Error::invalid_argument(format!("tensor '{}': rows of {cols} elements as {}", self.name, self.ty)))
+    }
+}
+
 impl GgufWriter {
-    /// Begins a file that is to be at `target`: the metadata of `source` with `changes` made (keys that are not there are added, those in
-    /// `dropped` left out), and its tensors, in its order, as `types`.
+    /// Begins a file that is to be at `target`, with this metadata and these tensors; the data of each begins at a multiple of `alignment`
+    /// bytes.
     ///
     /// # Errors
-    /// `Io` naming the path where the system refuses; `InvalidArgument` where a tensor's rows are no whole number of blocks of its new type;
-    /// `Unsupported` for a source in another container, whose vocabulary and order of rows GGUF has no words for.
+    /// `Io` naming the path where the system refuses; `InvalidArgument` where a tensor's rows are no whole number of blocks of its type.
     pub async fn create(
         target: &Path,
-        source: &ModelFile,
-        changes: &[(&str, Value<'_>)],
-        dropped: &[&str],
-        types: &[TensorType],
+        metadata: &[(&str, Value<'_>)],
+        tensors: &[GgufTensor<'_>],
+        alignment: u32,
         pace: &Pace,
     ) -> Result<Self> {
-        let Container::Gguf { alignment, .. } = source.container() else {
-            let name = source.container().name();
-            return Err(Error::unsupported(format!("{}: a model from {name} can't be written as GGUF by this version", source.name())));
-        };
         let alignment = u64::from(alignment);
         let (file, unfinished) = unfinished_file(target)?;
         let mut writer = Self { file, unfinished: Some(unfinished), target: target.to_owned(), starts: vec![], len: 0 };
         let mut header = Header { writer: &writer, gathered: Vec::new(), written: 0, pace };
-        let is_dropped = |key: &str| dropped.contains(&key);
-        let added = changes.iter().filter(|(key, _)| source.metadata.index_of(key).is_none());
-        let keys = source.metadata.iter().filter(|(key, _)| !is_dropped(key)).count() + added.clone().count();
         header.put(b"GGUF");
         header.put(&VERSION.to_le_bytes());
-        header.put(&(source.tensors.len() as u64).to_le_bytes());
-        header.put(&(keys as u64).to_le_bytes());
-        for (key, value) in source.metadata.iter().filter(|(key, _)| !is_dropped(key)) {
-            let change = changes.iter().find(|(changed, _)| *changed == key);
-            header.pair(key, change.map_or(value, |(_, value)| *value)).await?;
-        }
-        for (key, value) in added {
+        header.put(&(tensors.len() as u64).to_le_bytes());
+        header.put(&(metadata.len() as u64).to_le_bytes());
+        for (key, value) in metadata {
             header.pair(key, *value).await?;
         }
         let (mut starts, mut end) = (Vec::new(), 0u64);
-        for (tensor, &ty) in source.tensors.iter().zip(types) {
+        for tensor in tensors {
             let start = end;
-            end =
-                start.checked_add(data_bytes(tensor, ty)?).and_then(|end| end.checked_next_multiple_of(alignment)).ok_or_else(too_long)?;
+            end = start.checked_add(tensor.bytes()?).and_then(|end| end.checked_next_multiple_of(alignment)).ok_or_else(too_long)?;
             starts.push(start);
             header.string(tensor.name.as_bytes()).await?;
             header.put(&(tensor.dims.len() as u32).to_le_bytes());
             tensor.dims.iter().for_each(|dim| header.put(&dim.to_le_bytes()));
-            header.put(&ty.ggml_id().to_le_bytes());
+            header.put(&tensor.ty.ggml_id().to_le_bytes());
             header.put(&start.to_le_bytes());
             header.flush_if_full().await?;
         }
@@ -136,13 +143,6 @@ impl Drop for GgufWriter {
 
 fn too_long() -> Error {
     Error::invalid_argument("the file would pass all limits")
-}
-
-/// Bytes of a tensor's data as `ty`.
-fn data_bytes(tensor: &super::TensorInfo, ty: TensorType) -> Result<u64> {
-    let row = usize::try_from(tensor.cols()).ok().and_then(|cols| row_bytes(ty, cols));
-    let bytes = row.and_then(|row| (row as u64).checked_mul(tensor.rows()));
-    bytes.ok_or_else(|| Error::invalid_argument(format!("tensor '{}': rows of {} elements as {ty}", tensor.name, tensor.cols())))
 }
 
 /// A new file beside `target`, with a name that begins like its own.

@@ -139,7 +139,11 @@ impl Parts {
 
 /// The tokenizer of a file, `None` where it has none.
 async fn tokenizer(file: &mut ModelFile, pace: &Pace) -> Result<Option<Tokenizer>> {
-    if let Some(json) = file.tokenizer.take() {
+    let json = match file.tokenizer.take() {
+        None => vocabulary::embedded(&file.metadata)?,
+        json => json,
+    };
+    if let Some(json) = json {
         return Tokenizer::from_json(vocabulary::of_json(&json, &file.metadata)?, pace)
             .await
             .map(Some)
@@ -147,7 +151,7 @@ async fn tokenizer(file: &mut ModelFile, pace: &Pace) -> Result<Option<Tokenizer
     }
     let metadata = &file.metadata;
     match metadata.str("tokenizer.ggml.model")? {
-        None | Some("none" | "no_vocab") => Ok(None),
+        None | Some("none" | vocabulary::NONE) => Ok(None),
         Some(_) => Tokenizer::new_paced(vocabulary::definition_paced(metadata, pace).await?, pace).await.map(Some),
     }
 }

@@ -234,8 +234,8 @@ const KEPT: [&str; 37] = [
     "token_types.weight",
 ];
 
-/// Whether a mix touches the tensor.
-fn is_converted(tensor: &TensorInfo) -> bool {
+/// Whether a mix touches the tensor: a matrix that products are made with.
+pub fn is_converted(tensor: &TensorInfo) -> bool {
     let dimensions = tensor.dims.iter().rposition(|&dim| dim != 1).map_or(1, |last| last + 1);
     dimensions >= 2 && tensor.name.ends_with("weight") && !KEPT.iter().any(|part| tensor.name.contains(part))
 }

@@ -1,12 +1,20 @@
-//! The vocabulary of a model file as the tokenizer's [`Definition`] or [`JsonDefinition`]: which key means what.
+//! The vocabulary of a model file as the tokenizer's [`Definition`] or [`JsonDefinition`], and back: which key means what.
 //!
 //! Nothing is judged here but the types of the values; `Tokenizer::new` does the rest.
 
 #![forbid(unsafe_code)]
 
-use crate::base::{Error, Pace, Result, at_once};
-use crate::format::{Metadata, TokenizerJson};
-use crate::tokenizer::{ByteStrings, Definition, JsonDefinition, TokenHint};
+use std::sync::Arc;
+
+use crate::base::{Error, MemoryBudget, Pace, Result, SharedBytes, at_once};
+use crate::format::{Entries, Metadata, TokenizerJson};
+use crate::tokenizer::{ByteStrings, Definition, JsonDefinition, Roles, TokenHint};
+
+/// The tokenizer model of files without a vocabulary.
+pub const NONE: &str = "no_vocab";
+
+/// The key of GGUF's specification for a whole `tokenizer.json`.
+const EMBEDDED: &str = "tokenizer.huggingface.json";
 
 /// What a string costs beside its length (see [`Pace::spend`]).
 const STRING_COST: usize = 16;
@@ -57,7 +65,7 @@ pub async fn definition_paced(metadata: &Metadata, pace: &Pace) -> Result<Defini
         fim_padding: id("fim_pad")?,
         fim_repository: id("fim_rep")?,
         fim_separator: id("fim_sep")?,
-        ends: vec![],
+        ends: metadata.u32s("tokenizer.ggml.eos_token_ids")?.unwrap_or_default(),
         add_bos: metadata.bool("tokenizer.ggml.add_bos_token")?,
         add_eos: metadata.bool("tokenizer.ggml.add_eos_token")?,
         add_space_prefix: metadata.bool("tokenizer.ggml.add_space_prefix")?,
@@ -82,6 +90,66 @@ pub fn of_json(tokenizer: &TokenizerJson, metadata: &Metadata) -> Result<JsonDef
         padding: hint(&tokenizer.padding, "padding")?,
         ends: metadata.u32s("tokenizer.ggml.eos_token_ids")?.unwrap_or_default(),
     })
+}
+
+/// The `tokenizer.json` that a GGUF file holds, `None` where it holds none. It says more than the vocabulary beside it, where there is one.
+///
+/// # Errors
+/// `InvalidFile` where the key has a value of the wrong type.
+pub fn embedded(metadata: &Metadata) -> Result<Option<TokenizerJson>> {
+    let json = metadata.bytes(EMBEDDED)?.map(SharedBytes::copied);
+    Ok(json.map(|json| TokenizerJson { json, name: format!("metadata key '{EMBEDDED}'"), ..TokenizerJson::default() }))
+}
+
+/// Puts a vocabulary into the metadata of a GGUF file.
+///
+/// # Errors
+/// `OutOfMemory`.
+pub fn write(definition: &Definition, entries: &mut Entries, budget: &Arc<MemoryBudget>) -> Result<()> {
+    entries.text("tokenizer.ggml.model", &definition.model);
+    definition.pre.iter().for_each(|pre| entries.text("tokenizer.ggml.pre", pre));
+    entries.strings("tokenizer.ggml.tokens", definition.tokens.iter(), budget)?;
+    entries.signed("tokenizer.ggml.token_type", &definition.types);
+    if !definition.scores.is_empty() {
+        entries.floats("tokenizer.ggml.scores", &definition.scores);
+    }
+    if !definition.merges.is_empty() {
+        entries.strings("tokenizer.ggml.merges", definition.merges.iter(), budget)?;
+    }
+    let ids = [
+        ("bos", definition.bos),
+        ("eos", definition.eos),
+        ("unknown", definition.unknown),
+        ("seperator", definition.separator),
+        ("padding", definition.padding),
+        ("mask", definition.mask),
+    ];
+    for (name, id) in ids {
+        id.into_iter().for_each(|id| entries.integer(format!("tokenizer.ggml.{name}_token_id"), id.into()));
+    }
+    for (key, value) in [
+        ("add_bos_token", definition.add_bos),
+        ("add_eos_token", definition.add_eos),
+        ("add_space_prefix", definition.add_space_prefix),
+        ("normalizer.lowercase", definition.lowercase),
+        ("normalizer.strip_accents", definition.strip_accents),
+    ] {
+        value.into_iter().for_each(|value| entries.bool(format!("tokenizer.ggml.{key}"), value));
+    }
+    Ok(())
+}
+
+/// Says in the metadata of a GGUF file that it has no vocabulary of its own, as other programs want it said.
+pub fn write_none(entries: &mut Entries) {
+    entries.text("tokenizer.ggml.model", NONE);
+}
+
+/// Puts a `tokenizer.json` as it is into the metadata of a GGUF file, with the ids of the tokens that other files name.
+pub fn write_json(json: &SharedBytes, roles: &Roles, entries: &mut Entries) {
+    entries.shared_text(EMBEDDED, json.clone());
+    for (name, id) in [("bos", roles.bos), ("eos", roles.eos), ("padding", roles.padding)] {
+        id.into_iter().for_each(|id| entries.integer(format!("tokenizer.ggml.{name}_token_id"), id.into()));
+    }
 }
 
 fn missing(key: &str) -> Error {

@@ -1,12 +1,13 @@
 //! Floor 4: a model file written anew in other tensor types.
 //!
 //! Which tensor gets which type is decided by a [`Mix`](crate::model::Mix), how values become blocks by `quant`. Here is the work around
-//! them: a [job](crate::base::Job) that reads one file and writes the other tensor by tensor on the runtime's threads ([`Quantize::start`]), and, where a text is
+//! them: what a GGUF file of the model is to hold, whichever container it came in (`outline`); a [job](crate::base::Job) that reads one file and writes the other tensor by tensor on the runtime's threads ([`Quantize::start`]), and, where a text is
 //! given, lets the model read it first to see which columns of its matrices matter (`importance`).
 
 #![forbid(unsafe_code)]
 
 mod importance;
+mod outline;
 mod work;
 
 use std::path::{Path, PathBuf};
@@ -67,11 +68,13 @@ impl Quantize {
         Self { mix, threads: 0, importance: None }
     }
 
-    /// A job that reads the model file at `input` and writes it to `output` in the mix. Nothing is done yet.
+    /// A job that reads the model at `input` (a GGUF or APR file, a Hugging Face folder) and writes it to `output`, a GGUF file, in the mix. Nothing is
+    /// done yet.
     ///
     /// It works in pieces of some hundred microseconds on the polling thread and the runtime's. The new file is beside its place under another name
     /// until it is whole; a job that fails or is given up removes it, and a file that is at `output` already stays as it is until then.
-    /// Memory: some hundred KiB for each thread, and the tables of the file; with a text, what a session needs.
+    /// Memory: some hundred KiB for each thread, and the tables of the file; what has to be converted while such a file is read (eight-bit floats); with a
+    /// text, what a session needs.
     ///
     /// The work fails with `Io` where the system refuses (the disk is full), `InvalidFile` naming the tensor, row and column of a value that is NaN,
     /// infinite or beyond the range of its new type, `Unsupported` for what can't be decoded or, with a text, can't be run.

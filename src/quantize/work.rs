@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::base::{Error, Pace, Result, Stage};
-use crate::format::{Access, Container, Conversion, Files, GgufWriter, ModelFile, Origin, TensorInfo, Value};
+use crate::format::{Access, Conversion, Files, GgufTensor, GgufWriter, Metadata, ModelFile, Origin, TensorInfo};
 use crate::kernels::encode::{Recoded, Recoding};
-use crate::model::{LoadOptions, Mix, Model, mix, recode};
-use crate::quant::TensorType;
+use crate::model::{LoadOptions, Mix, Model, recode};
 use crate::runtime::{Runner, Runtime};
 
 use super::importance::{self, Importance};
+use super::outline::{self, Outline, RowOrder};
 use super::{Quantize, Quantized};
 
 /// Stages without a text.
@@ -27,87 +27,120 @@ pub(super) const WITH_IMPORTANCE: &[Stage] = &[
 ];
 
 pub(super) async fn quantize(runtime: &Runtime, input: &Path, output: &Path, options: Quantize, pace: &Pace) -> Result<Quantized> {
-    let threads = options.threads;
+    let work = Work { runtime, output, mix: options.mix, threads: options.threads, pace };
+    let outline = |file: &ModelFile, added: Metadata| {
+        Outline::new(file, options.mix, options.importance.is_some(), added).map_err(|error| error.at(file.name()))
+    };
+    pace.stage(0);
+    let files = Files::open(Origin::Path(input.to_owned()), Access::Map, runtime.budget(), pace).await?;
     match &options.importance {
         None => {
-            pace.stage(0);
-            let files = Files::open(Origin::Path(input.to_owned()), Access::Map, runtime.budget(), pace).await?;
             pace.stage(1);
-            // Of GGUF files nothing is converted, and others are refused.
-            let file = ModelFile::read(files, Conversion::Leave, runtime.budget(), pace).await?;
-            let types = types(&file, options.mix, false)?;
+            let file = ModelFile::read(files, Conversion::Done, runtime.budget(), pace).await?;
+            let outline = outline(&file, outline::added(&file, runtime.budget(), pace).await?)?;
             pace.stage(2);
-            write(runtime, &file, &types, None, output, options.mix, threads, pace).await
+            work.write(&file, &outline, BTreeMap::new()).await
         }
         Some(text) => {
+            // A loaded model has its tokenizer, no longer the file that this was made of.
+            let file = ModelFile::read(files, Conversion::Leave, runtime.budget(), pace).await?;
+            let added = outline::added(&file, runtime.budget(), pace).await?;
+            drop(file);
             let loading = LoadOptions { prefix_cache: 0, ..LoadOptions::default() };
             let model = Model::load_paced(runtime, input, loading, pace).await?;
-            let types = types(model.file(), options.mix, true)?;
+            let outline = outline(model.file(), added)?;
             pace.stage(4);
-            let Importance { columns, tokens } = importance::measure(&model, text, threads, pace).await?;
+            let Importance { columns, tokens } = importance::measure(&model, text, options.threads, pace).await?;
             pace.stage(5);
-            let done = write(runtime, model.file(), &types, Some(columns), output, options.mix, threads, pace).await?;
+            let done = work.write(model.file(), &outline, columns).await?;
             Ok(Quantized { importance_tokens: tokens, ..done })
         }
     }
 }
 
-/// The types that the tensors of `file` get in `mix`; refuses what can't be written, before any work goes into it.
-fn types(file: &ModelFile, mix: Mix, has_importance: bool) -> Result<Vec<TensorType>> {
-    if let Some(all) = file.metadata.u64("split.tensors.count")?.filter(|&all| all != file.tensors.len() as u64) {
-        return Err(Error::unsupported(format!("{}: {} of the {all} tensors of a split model", file.name(), file.tensors.len())));
-    }
-    if !matches!(file.container(), Container::Gguf { .. }) {
-        return Err(Error::unsupported(format!("{}: quantising anything but GGUF files", file.name())));
-    }
-    mix::types(&file.metadata, &file.tensors, mix, has_importance).map_err(|error| error.at(file.name()))
-}
-
-/// Writes `file` to `output` in `types`, which are those of `mix`.
-#[expect(clippy::too_many_arguments, reason = "each is another thing, and there is one caller for each way")]
-async fn write(
-    runtime: &Runtime,
-    file: &ModelFile,
-    types: &[TensorType],
-    importance: Option<BTreeMap<String, Vec<f32>>>,
-    output: &Path,
+/// Where and how a file is written.
+struct Work<'a> {
+    runtime: &'a Runtime,
+    output: &'a Path,
     mix: Mix,
     threads: usize,
-    pace: &Pace,
-) -> Result<Quantized> {
-    let tensors = recoded(file, types, importance.unwrap_or_default()).map_err(|error| error.at(file.name()))?;
-    let changed = tensors.iter().filter(|tensor| tensor.from != tensor.to).count() as u64;
-    pace.expect(file.tensors.iter().map(TensorInfo::elements).sum());
-
-    let changes = [("general.quantization_version", Value::U32(2)), ("general.file_type", Value::U32(mix.file_type()))];
-    let dropped = ["split.no", "split.count", "split.tensors.count"];
-    let writer = GgufWriter::create(output, file, &changes, &dropped, types, pace).await?;
-    let sink = |number: usize, at: u64, bytes: &[u8]| writer.write(number, at, bytes);
-    let stop = || pace.is_cancelled();
-    let recoding = Recoding::new(tensors, runtime.kernels(), runtime.budget(), runtime.threads(), &sink, &stop);
-    let recoding = recoding.map_err(|error| error.at(file.name()))?;
-    recode(&recoding, Runner::new(runtime, threads), 0, pace).await.map_err(|error| error.at(file.name()))?;
-    drop(recoding);
-    let bytes_after = writer.len();
-    writer.finish()?;
-    Ok(Quantized { tensors: types.len() as u64, changed, bytes_before: file.len(), bytes_after, importance_tokens: 0 })
+    pace: &'a Pace,
 }
 
-/// The tensors of `file` to be written as `types`.
-fn recoded(file: &ModelFile, types: &[TensorType], mut importance: BTreeMap<String, Vec<f32>>) -> Result<Vec<Recoded>> {
-    let tensor = |(tensor, &to): (&TensorInfo, &TensorType)| {
-        let number = |count: u64| {
-            usize::try_from(count).map_err(|_| Error::out_of_memory(format!("tensor '{}' passes the address space", tensor.name)))
-        };
-        Ok(Recoded {
-            name: tensor.name.clone(),
-            from: tensor.ty,
-            to,
-            cols: number(tensor.cols())?,
-            rows: number(tensor.rows())?,
-            data: tensor.data.clone(),
-            importance: importance.remove(&tensor.name).unwrap_or_default(),
-        })
-    };
-    file.tensors.iter().zip(types).map(tensor).collect()
+/// A part of a tensor that is written.
+struct Placed {
+    /// The number of the tensor.
+    target: usize,
+    /// Where the part begins in it.
+    start: u64,
+    /// Where rows of so many bytes come in another order.
+    order: Option<(RowOrder, u64)>,
+}
+
+impl Work<'_> {
+    /// Writes `file` as `outline` says. `importance`: the weights of columns, by tensor of the source.
+    async fn write(&self, file: &ModelFile, outline: &Outline, importance: BTreeMap<String, Vec<f32>>) -> Result<Quantized> {
+        let Self { runtime, pace, .. } = *self;
+        let at = |error: Error| error.at(file.name());
+        let (parts, places) = parts(file, outline, importance).map_err(at)?;
+        let changed = outline.targets.iter().filter(|target| target.info.ty != target.ty).count() as u64;
+        pace.expect(file.tensors.iter().map(TensorInfo::elements).sum());
+
+        let tensors = outline.targets.iter().map(|target| GgufTensor { name: &target.info.name, dims: &target.info.dims, ty: target.ty });
+        let (metadata, tensors) = (outline.metadata(file, self.mix), tensors.collect::<Vec<_>>());
+        let writer = GgufWriter::create(self.output, &metadata, &tensors, outline.alignment, pace).await?;
+        let sink = |number: usize, at: u64, bytes: &[u8]| places[number].write(&writer, at, bytes);
+        let stop = || pace.is_cancelled();
+        let recoding = Recoding::new(parts, runtime.kernels(), runtime.budget(), runtime.threads(), &sink, &stop).map_err(at)?;
+        recode(&recoding, Runner::new(runtime, self.threads), 0, pace).await.map_err(at)?;
+        drop(recoding);
+        let bytes_after = writer.len();
+        writer.finish()?;
+        Ok(Quantized { tensors: tensors.len() as u64, changed, bytes_before: file.len(), bytes_after, importance_tokens: 0 })
+    }
+}
+
+impl Placed {
+    /// Writes `bytes` of the part from its byte `at` on.
+    fn write(&self, writer: &GgufWriter, mut at: u64, mut bytes: &[u8]) -> Result<()> {
+        let Some((order, row_bytes)) = self.order else { return writer.write(self.target, self.start + at, bytes) };
+        while !bytes.is_empty() {
+            let (row, within) = (at / row_bytes, at % row_bytes);
+            let (part, rest) = bytes.split_at(bytes.len().min((row_bytes - within) as usize));
+            writer.write(self.target, self.start + order.place(row) * row_bytes + within, part)?;
+            (at, bytes) = (at + part.len() as u64, rest);
+        }
+        Ok(())
+    }
+}
+
+/// The tensors of `file` to be written, and where to.
+fn parts(file: &ModelFile, outline: &Outline, mut importance: BTreeMap<String, Vec<f32>>) -> Result<(Vec<Recoded>, Vec<Placed>)> {
+    let (mut parts, mut places) = (Vec::new(), Vec::new());
+    for (number, target) in outline.targets.iter().enumerate() {
+        let mut start = 0;
+        for tensor in target.parts.iter().map(|&part| &file.tensors[part]) {
+            let too_long = || Error::out_of_memory(format!("tensor '{}' passes the address space", tensor.name));
+            let count = |count: u64| usize::try_from(count).map_err(|_| too_long());
+            // Each element of a vector whose order changes is a row.
+            let (cols, rows) = match target.order {
+                Some(_) if tensor.dims.len() == 1 => (1, count(tensor.cols())?),
+                _ => (count(tensor.cols())?, count(tensor.rows())?),
+            };
+            let part = Recoded {
+                name: tensor.name.clone(),
+                from: tensor.ty,
+                to: target.ty,
+                cols,
+                rows,
+                data: tensor.data.clone(),
+                importance: importance.remove(&tensor.name).unwrap_or_default(),
+            };
+            let bytes = part.bytes().ok_or_else(too_long)?;
+            places.push(Placed { target: number, start, order: target.order.map(|order| (order, (bytes / rows) as u64)) });
+            parts.push(part);
+            start += bytes as u64;
+        }
+    }
+    Ok((parts, places))
 }

@@ -77,7 +77,7 @@ impl ByteStrings {
     }
 
     /// All strings in order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> + Clone {
         (0..self.len()).map(|index| self.get(index).unwrap_or_default())
     }
 }

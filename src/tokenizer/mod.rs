@@ -33,7 +33,7 @@ use crate::base::{Error, Pace, Result, at_once};
 
 pub use definition::{ByteStrings, Definition, TokenType};
 pub use detokenizer::Detokenizer;
-pub use hub::{JsonDefinition, TokenHint};
+pub use hub::{JsonDefinition, TokenHint, Translation};
 pub use special::Roles;
 
 use bpe::{Bpe, ByteAlphabet};

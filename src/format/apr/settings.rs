@@ -164,9 +164,9 @@ impl Settings {
             entries.floats("tokenizer.ggml.scores", &scores.iter().map(|&score| score as f32).collect::<Vec<f32>>());
         }
         if let Some(merges) = merges {
-            entries.strings("tokenizer.ggml.merges", &merges, budget)?;
+            entries.strings("tokenizer.ggml.merges", merges.iter().map(|text| text.as_bytes()), budget)?;
         }
-        entries.strings("tokenizer.ggml.tokens", &tokens, budget)
+        entries.strings("tokenizer.ggml.tokens", tokens.iter().map(|text| text.as_bytes()), budget)
     }
 }
 

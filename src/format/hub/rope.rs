@@ -96,7 +96,11 @@ pub(super) fn settle(config: &Config<'_>, rotated: u64, bounds: Bounds, draft: &
                 None => config.integer("original_max_position_embeddings")?,
             };
             draft.text("rope.scaling.type", "longrope");
-            scaling.number("attention_factor")?.into_iter().for_each(|whole| draft.float("rope.scaling.attn_factor", whole));
+            let whole = match scaling.number("attention_factor")? {
+                Some(whole) => whole,
+                None => stretched(config.required("max_position_embeddings")?, trained),
+            };
+            draft.float("rope.scaling.attn_factor", whole);
             trained.into_iter().for_each(|trained| draft.integer("rope.scaling.original_context_length", trained));
             for (key, tensor) in [("long_factor", "rope_factors_long.weight"), ("short_factor", "rope_factors_short.weight")] {
                 let factors = scaling.numbers(key)?.ok_or_else(|| scaling.error(key, "it is missing"))?;
@@ -113,6 +117,13 @@ pub(super) fn settle(config: &Config<'_>, rotated: u64, bounds: Bounds, draft: &
             other.escape_debug()
         ))),
     }
+}
+
+/// What LongRoPE multiplies queries and keys with, where a context is longer than the first training's (arXiv 2402.13753, as transformers has it).
+fn stretched(context: u64, trained: Option<u64>) -> f64 {
+    let trained = trained.unwrap_or(context) as f64;
+    let factor = context as f64 / trained;
+    if factor > 1.0 { (1.0 + factor.ln() / trained.ln()).sqrt() } else { 1.0 }
 }
 
 /// The scaling of Llama 3.1: long waves are stretched, short ones left, those between blended.

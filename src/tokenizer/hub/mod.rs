@@ -12,6 +12,9 @@
 
 mod decoder;
 mod pipeline;
+mod translation;
+
+pub use translation::Translation;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -142,6 +145,25 @@ impl Tokenizer {
     /// # Errors
     /// `InvalidFile` naming the place, `Unsupported` naming what can't be done here, `OutOfMemory`.
     pub async fn from_json(definition: JsonDefinition, pace: &Pace) -> Result<Self> {
+        Parts::read(definition, pace).await?.build(pace).await
+    }
+}
+
+/// A file that has been read.
+struct Parts {
+    engine: Engine,
+    pipeline: Pipeline,
+    decoder: Decoder,
+    prefix: Vec<u32>,
+    suffix: Vec<u32>,
+    /// Tokens, their types and their roles.
+    plain: Definition,
+    /// Bytes of the file.
+    len: usize,
+}
+
+impl Parts {
+    async fn read(definition: JsonDefinition, pace: &Pace) -> Result<Self> {
         pace.expect(4);
         let stages: Stages = parsed(&definition.json)?;
         stages.check()?;
@@ -175,6 +197,11 @@ impl Tokenizer {
             types,
             ..Definition::default()
         };
+        Ok(Self { engine, pipeline, decoder, prefix, suffix, plain, len: definition.json.len() })
+    }
+
+    async fn build(self, pace: &Pace) -> Result<Tokenizer> {
+        let Self { engine, pipeline, decoder, prefix, suffix, plain, len } = self;
         let special = Special::new(pace, &plain, &Roles::default()).await?;
         let bytes = decoder.table(pace, &plain.tokens, &plain.types, &special.attributes).await?;
         let none = || Partition::new(pace, &plain.tokens, &special.attributes, Attributes::UNDEFINED, Attributes::UNDEFINED);
@@ -184,11 +211,11 @@ impl Tokenizer {
         let mut unspecial = all.clone();
         unspecial.set_encode_special_tokens(true);
         // Two tables of texts by id and back, and the pairs of merges, in hash tables.
-        let memory = 2 * (plain.tokens.text_len() + 64 * plain.tokens.len()) + definition.json.len();
+        let memory = 2 * (plain.tokens.text_len() + 64 * plain.tokens.len()) + len;
         let add_bos = special.roles.bos.is_some() && prefix.first() == special.roles.bos.as_ref();
         let add_eos = special.roles.eos.is_some() && suffix.last() == special.roles.eos.as_ref();
         let hub = Hub { model, pipeline, all, unspecial, prefix, suffix, memory };
-        Ok(Self(std::sync::Arc::new(Inner {
+        Ok(Tokenizer(std::sync::Arc::new(Inner {
             kind: Kind::Hub(Box::new(hub)),
             bytes,
             all_special,

@@ -48,6 +48,12 @@ pub(super) const BERT: Family = Family {
     further,
 };
 
+/// The kinds of tokens that the embedding has rows for.
+pub(super) fn token_types(config: &Config<'_>, draft: &mut Draft) -> Result<()> {
+    config.integer("type_vocab_size")?.into_iter().for_each(|count| draft.entries.integer("tokenizer.ggml.token_type_count", count));
+    Ok(())
+}
+
 fn further(config: &Config<'_>, draft: &mut Draft) -> Result<()> {
     expect_bool(config, "is_decoder", false)?;
     match config.text("position_embedding_type")? {
@@ -57,5 +63,5 @@ fn further(config: &Config<'_>, draft: &mut Draft) -> Result<()> {
     // No heads are shared, whatever the configuration says of key and value heads.
     draft.integer("attention.head_count_kv", config.required("num_attention_heads")?);
     draft.bool("attention.causal", false);
-    Ok(())
+    token_types(config, draft)
 }

@@ -1,6 +1,7 @@
 //! nomic_bert: Nomic Embed, with the settings under the names of its own code or those of transformers.
 
 use super::super::names::{Name, keep};
+use super::bert::token_types;
 use super::{Config, Draft, Family, Key, Result, RotaryRows, expect_bool, heads, optional, required_of, unsupported};
 
 const KEYS: &[Key] = &[optional("vocab_size", "vocab_size")];
@@ -56,5 +57,6 @@ fn further(config: &Config<'_>, draft: &mut Draft) -> Result<()> {
     if let Some(factor) = config.number("rotary_scaling_factor")? {
         return Err(unsupported(config, "rotary_scaling_factor", factor));
     }
+    token_types(config, draft)?;
     heads(config, draft)
 }
