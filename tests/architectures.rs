@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use loquat::base::ErrorKind;
+use loquat::base::{ErrorKind, SharedBytes};
 use loquat::kernels::Isa;
 use loquat::model::arch::families;
 use loquat::model::{LoadOptions, Mix, Model, Pooling};
@@ -14,7 +14,8 @@ use loquat::runtime::{Runtime, RuntimeOptions, Threads};
 use loquat::session::{
     Batch, BatchOptions, BatchStep, ContextPolicy, EmbedStep, Embedder, EmbedderOptions, KvType, Session, SessionOptions, Step,
 };
-use test_support::npy;
+use test_support::gguf_writer::{File, Tensor, Val};
+use test_support::{model_changes, npy};
 
 /// How far a logit may be from the golden one.
 const TOLERANCE: f32 = 1e-3;
@@ -426,25 +427,123 @@ fn a_state_rotated_for_a_long_context_fits_no_short_one() {
     assert!(short.restore(&long_state).is_err() && long.restore(&short_state).is_err());
 }
 
+/// The model as a file to be changed.
+fn changeable(name: &str) -> File {
+    model_changes::read(&std::fs::read(file(&format!("{name}.gguf"))).unwrap())
+}
+
+fn load_file(file: &File) -> Model {
+    let runtime = Runtime::new(RuntimeOptions { threads: Threads::Count(2), ..Default::default() }).unwrap();
+    Model::from_bytes(&runtime, SharedBytes::copied(&file.write()), "changed", LoadOptions::default()).unwrap()
+}
+
+/// Where one layer alone adds to its input, its keys and values depend on the tokens and their places, not on what came before: a context
+/// that was shifted is one that was computed without the tokens that went. So each layer is tried by itself.
 #[test]
 fn a_full_context_is_shifted_with_each_layers_own_rotation() {
-    for name in ["gemma3", "smollm3", "mpt", "gpt-oss"] {
-        let model = load(name, 2, None);
-        let options = SessionOptions {
-            context: 32,
-            kv_type: KvType::F32,
-            context_policy: ContextPolicy::Shift { keep: 4 },
-            ignore_eog: true,
-            max_tokens: Some(40),
-            ..Default::default()
-        };
-        let mut session = Session::new(&model, &options).unwrap();
-        session.append(&tokens()[..16]).unwrap();
-        let mut count = 0;
-        while let Step::Token { .. } = session.step(u64::MAX).unwrap() {
-            count += 1;
+    let mut tried = 0;
+    for name in ["gemma3", "smollm3", "mpt", "gpt-oss", "llama", "qwen2-yarn", "phi2", "gptneox"] {
+        let layers = load(name, 1, None).config().unwrap().block_count;
+        for layer in 0..layers {
+            let mut file = changeable(name);
+            for tensor in &mut file.tensors {
+                let tensor_name = String::from_utf8(tensor.name.clone()).unwrap();
+                let adds =
+                    ["attn_output.", "ffn_down", "post_attention_norm.", "post_ffw_norm."].iter().any(|part| tensor_name.contains(part));
+                // gpt-oss calls the norm before its experts post_attention_norm.
+                let before = name == "gpt-oss" && tensor_name.contains("post_attention_norm.");
+                if adds && !before && !tensor_name.starts_with(&format!("blk.{layer}.")) {
+                    tensor.data.fill(0);
+                }
+            }
+            let model = load_file(&file);
+            let options = SessionOptions {
+                context: 24,
+                kv_type: KvType::F32,
+                context_policy: ContextPolicy::Shift { keep: 4 },
+                max_tokens: Some(0),
+                ..Default::default()
+            };
+            let run = |session: &mut Session, ids: &[u32]| {
+                session.append(ids).unwrap();
+                assert!(matches!(session.step(u64::MAX).unwrap(), Step::Done { .. }));
+            };
+            let mut shifted = Session::new(&model, &options).unwrap();
+            for id in tokens() {
+                run(&mut shifted, &[id]);
+            }
+            let left = shifted.tokens().to_vec();
+            assert!(left.len() < tokens().len(), "{name}: nothing was shifted");
+            let mut fresh = Session::new(&model, &options).unwrap();
+            run(&mut fresh, &left);
+            let (found, expected) = (shifted.logits().unwrap(), fresh.logits().unwrap());
+            let difference = largest_difference(found, expected);
+            assert!(difference < 1e-4, "{name}, layer {layer}: {difference:.2e}");
+            // A test that sees the context: other tokens in it give other logits.
+            let mut other = Session::new(&model, &options).unwrap();
+            let swapped: Vec<u32> = left.iter().rev().skip(1).rev().map(|id| id ^ 1).chain(left.last().copied()).collect();
+            run(&mut other, &swapped);
+            assert!(largest_difference(other.logits().unwrap(), expected) > 1e-3, "{name}, layer {layer}");
+            tried += 1;
         }
-        assert_eq!(count, 40, "{name}");
-        assert!(session.logits().unwrap().iter().all(|x| x.is_finite()), "{name}");
+    }
+    assert!(tried >= 20, "{tried} layers");
+}
+
+/// Gemma's largest models are known by their number of layers: there scores are scaled by the width of a head's share of the model, not by that of
+/// the head.
+#[test]
+fn the_largest_gemmas_scale_scores_by_the_width() {
+    for (name, layers) in [("gemma2", 46usize), ("gemma3", 62)] {
+        let large = |scale: Option<f32>, layers: usize| {
+            let mut file = changeable(name);
+            let have = load(name, 1, None).config().unwrap().block_count;
+            for (key, value) in &mut file.keys {
+                if key.ends_with(b".block_count") {
+                    *value = Val::U32(layers as u32);
+                }
+            }
+            let first: Vec<Tensor> = file.tensors.clone();
+            for layer in have..layers {
+                let (from, to) = (format!("blk.{}.", layer % have), format!("blk.{layer}."));
+                for tensor in &first {
+                    let tensor_name = String::from_utf8(tensor.name.clone()).unwrap();
+                    if let Some(rest) = tensor_name.strip_prefix(&from) {
+                        file = file.tensor(Tensor { name: format!("{to}{rest}").into(), ..tensor.clone() });
+                    }
+                }
+            }
+            if let Some(scale) = scale {
+                file = file.key(&format!("{name}.attention.scale"), Val::F32(scale));
+            }
+            logits(&load_file(&file), name, KvType::F32, PROMPT, u64::MAX)
+        };
+        // Four heads in a width of 32.
+        let by_width = 1.0 / 8.0f32.sqrt();
+        assert_eq!(large(None, layers), large(Some(by_width), layers), "{name}");
+        if name == "gemma2" {
+            // Its heads are 16 wide.
+            assert_ne!(large(None, layers - 1), large(Some(by_width), layers - 1), "{name}");
+        }
+    }
+}
+
+#[test]
+fn normalized_embeddings_are_of_length_one() {
+    for name in names().iter().filter(|name| is_encoder(name)) {
+        let model = load(name, 2, None);
+        for pooling in [Pooling::None, Pooling::Mean, Pooling::Cls, Pooling::Last] {
+            let mut embedder =
+                Embedder::new(&model, &EmbedderOptions { pooling: Some(pooling), normalize: true, ..Default::default() }).unwrap();
+            embedder.begin(&tokens()).unwrap();
+            assert_eq!(embedder.step(u64::MAX).unwrap(), EmbedStep::Done);
+            let raw = embeddings(&model, pooling, u64::MAX);
+            let width = raw.len() / embedder.rows();
+            for (index, raw) in raw.chunks(width).enumerate() {
+                let length = raw.iter().map(|x| x * x).sum::<f32>().sqrt();
+                let expected: Vec<f32> = raw.iter().map(|x| x / length).collect();
+                assert!(largest_difference(embedder.row(index).unwrap(), &expected) < 1e-6, "{name}");
+            }
+        }
     }
 }
