@@ -1242,6 +1242,13 @@ loquat_status loquat_chat_render(const loquat_chat *chat,
  */
 #define LOQUAT_CONTEXT_SHIFT 1
 
+/**
+ * What happens when the context is full: what no later token sees is dropped, and the turn goes on as in a context without an end, with the same
+ * tokens to the bit. For models all of whose layers have a window (Mistral 7B v0.1, Phi-3-mini, StarCoder 2); others make no such session
+ * (LOQUAT_UNSUPPORTED). The context must hold the window and 255 positions more.
+ */
+#define LOQUAT_CONTEXT_SLIDE 2
+
 /** How a session is to be made. Later changes do not reach sessions that were made from it. */
 typedef struct loquat_session_options loquat_session_options;
 
@@ -1388,7 +1395,7 @@ loquat_status loquat_session_options_set_all_logits(loquat_session_options *opti
 /**
  * Sets an option by name, for configuration files and for what has no function of its own.
  *
- * "context", "reserve", "context_policy" ("stop", "shift"), "keep" (with "shift"), "prefix_reuse", "batch", "threads", "kv_type" ("f16",
+ * "context", "reserve", "context_policy" ("stop", "shift", "slide"), "keep" (with "shift"), "prefix_reuse", "batch", "threads", "kv_type" ("f16",
  * "bf16", "f32", "q8_0"), "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty",
  * "frequency_penalty", "penalty_window", "seed", "max_tokens", "stop" (adds one), "ignore_end", "show_special", "all_logits".
  * LOQUAT_UNKNOWN_OPTION for another key.

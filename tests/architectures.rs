@@ -490,6 +490,83 @@ fn a_full_context_is_shifted_with_each_layers_own_rotation() {
     assert!(tried >= 20, "{tried} layers");
 }
 
+/// A context that slides gives the logits of one that holds everything, to the bit: token by token, in chunks, in slices, in a batch, after a
+/// fork and a restored state, and whether its memory is reserved or not.
+#[test]
+fn a_context_that_slides_is_as_one_without_an_end() {
+    const WINDOW: usize = 8;
+    let text: Vec<u32> = (0..1200u32).map(|i| 3 + i.wrapping_mul(2_654_435_761) % 60).collect();
+    for name in ["mistral", "phi3", "starcoder2"] {
+        let model = load(name, 2, None);
+        let whole = SessionOptions { context: 1300, kv_type: KvType::F16, max_tokens: Some(0), ..Default::default() };
+        let slide = SessionOptions { context: 256 + 40, context_policy: ContextPolicy::Slide, ..whole.clone() };
+        let run = |session: &mut Session, ids: &[u32], budget: u64| {
+            session.append(ids).unwrap();
+            while session.step(budget).unwrap() == Step::Pending {}
+            session.logits().unwrap().iter().map(|x| x.to_bits()).collect::<Vec<u32>>()
+        };
+        let mut end = 0;
+        let mut expected = vec![];
+        let mut session = Session::new(&model, &whole).unwrap();
+        for (index, part) in text.chunks(50).enumerate() {
+            end += part.len();
+            expected.push((end, run(&mut session, part, if index % 3 == 0 { 20_000 } else { u64::MAX })));
+        }
+        for reserve in [true, false] {
+            let mut session = Session::new(&model, &SessionOptions { reserve, ..slide.clone() }).unwrap();
+            let mut start = 0;
+            for (index, (end, expected)) in expected.iter().enumerate() {
+                match index {
+                    9 => session = session.fork().unwrap(),
+                    14 => {
+                        let mut state = vec![];
+                        session.save(&mut state).unwrap();
+                        assert_eq!(state.len() as u64, session.state_bytes().unwrap());
+                        let mut other = Session::new(&model, &whole).unwrap();
+                        assert_eq!(other.restore(&state).unwrap_err().kind(), ErrorKind::InvalidFile, "a context that does not slide");
+                        session = Session::new(&model, &slide).unwrap();
+                        session.restore(&state).unwrap();
+                    }
+                    _ => {}
+                }
+                let found = run(&mut session, &text[start..*end], if index % 2 == 0 { 0 } else { u64::MAX });
+                assert!(found == *expected, "{name}: behind {end} tokens, reserved: {reserve}");
+                start = *end;
+            }
+            assert!(session.tokens().len() <= 296 && session.tokens() == &text[text.len() - session.tokens().len()..]);
+            // What a query would see must be there.
+            let kept = session.tokens().len();
+            assert_eq!(session.truncate(WINDOW - 1).unwrap_err().kind(), ErrorKind::InvalidArgument);
+            session.truncate(kept - 20).unwrap();
+            let again = run(&mut session, &text[text.len() - 20..], u64::MAX);
+            assert!(again == expected.last().unwrap().1, "{name}: rewound");
+            session.reset().unwrap();
+            assert!(run(&mut session, &text[..50], u64::MAX) == expected[0].1, "{name}: from the beginning");
+        }
+        let generating = |options: &SessionOptions, prompt: &[u32]| {
+            let mut session = Session::new(&model, &SessionOptions { max_tokens: Some(700), ignore_eog: true, ..options.clone() }).unwrap();
+            session.append(prompt).unwrap();
+            session
+        };
+        let prompts = [&text[..30], &text[40..45]];
+        let mut sessions = prompts.map(|prompt| generating(&slide, prompt));
+        let mut batch = Batch::new(&model, BatchOptions { sessions: 2, columns: 32, prompt_share: 16 }).unwrap();
+        let mut all: Vec<&mut Session> = sessions.iter_mut().collect();
+        while batch.step(&mut all, u64::MAX).unwrap() != BatchStep::Idle {}
+        for (session, prompt) in sessions.iter().zip(prompts) {
+            let mut alone = generating(&whole, prompt);
+            while !matches!(alone.step(u64::MAX).unwrap(), Step::Done { .. }) {}
+            assert!(alone.tokens().ends_with(session.tokens()) && session.tokens().len() < 300, "{name}: in a batch");
+            assert!(bits_of_logits(&alone) == bits_of_logits(session), "{name}: in a batch");
+        }
+    }
+    let options = SessionOptions { context: 400, context_policy: ContextPolicy::Slide, ..Default::default() };
+    let error = Session::new(&load("gemma2", 1, None), &options).err().unwrap();
+    assert!(error.kind() == ErrorKind::Unsupported && error.message().contains("gemma2"), "{error}");
+    let error = Session::new(&load("mistral", 1, None), &SessionOptions { context: 200, ..options }).err().unwrap();
+    assert!(error.kind() == ErrorKind::InvalidArgument && error.message().contains("263"), "{error}");
+}
+
 /// Gemma's largest models are known by their number of layers: there scores are scaled by the width of a head's share of the model, not by that of
 /// the head.
 #[test]

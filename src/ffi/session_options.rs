@@ -89,6 +89,10 @@ pub const LOQUAT_CONTEXT_STOP: u32 = 0;
 /// What happens when the context is full: the oldest quarter of the tokens behind those that are kept is dropped, the others move forward,
 /// and the turn goes on. An approximation: what remains was computed with the dropped tokens in sight.
 pub const LOQUAT_CONTEXT_SHIFT: u32 = 1;
+/// What happens when the context is full: what no later token sees is dropped, and the turn goes on as in a context without an end, with the same
+/// tokens to the bit. For models all of whose layers have a window (Mistral 7B v0.1, Phi-3-mini, StarCoder 2); others make no such session
+/// (LOQUAT_UNSUPPORTED). The context must hold the window and 255 positions more.
+pub const LOQUAT_CONTEXT_SLIDE: u32 = 2;
 
 /// What happens when the context is full: a LOQUAT_CONTEXT_ number. `keep`: with LOQUAT_CONTEXT_SHIFT, how many tokens at the front are never
 /// dropped (a system prompt), at most half of the context; else 0.
@@ -107,6 +111,8 @@ pub unsafe extern "C" fn loquat_session_options_set_context_policy(
                 (LOQUAT_CONTEXT_STOP, 0) => ContextPolicy::Stop,
                 (LOQUAT_CONTEXT_STOP, _) => return Err(Failure::argument(format!("keep is {keep}, must be 0 with LOQUAT_CONTEXT_STOP"))),
                 (LOQUAT_CONTEXT_SHIFT, keep) => ContextPolicy::Shift { keep },
+                (LOQUAT_CONTEXT_SLIDE, 0) => ContextPolicy::Slide,
+                (LOQUAT_CONTEXT_SLIDE, _) => return Err(Failure::argument(format!("keep is {keep}, must be 0 with LOQUAT_CONTEXT_SLIDE"))),
                 _ => return Err(Failure::argument(format!("policy is {policy}, must be a LOQUAT_CONTEXT_ number"))),
             };
             Ok(())
@@ -357,7 +363,7 @@ pub unsafe extern "C" fn loquat_session_options_set_all_logits(
 
 /// Sets an option by name, for configuration files and for what has no function of its own.
 ///
-/// "context", "reserve", "context_policy" ("stop", "shift"), "keep" (with "shift"), "prefix_reuse", "batch", "threads", "kv_type" ("f16",
+/// "context", "reserve", "context_policy" ("stop", "shift", "slide"), "keep" (with "shift"), "prefix_reuse", "batch", "threads", "kv_type" ("f16",
 /// "bf16", "f32", "q8_0"), "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty",
 /// "frequency_penalty", "penalty_window", "seed", "max_tokens", "stop" (adds one), "ignore_end", "show_special", "all_logits".
 /// LOQUAT_UNKNOWN_OPTION for another key.
@@ -381,12 +387,12 @@ fn set_by_name(options: &mut SessionOptions, key: &str, value: &str) -> Result<(
         "context" => options.context = settings::number(key, value)?,
         "reserve" => options.reserve = settings::switch(key, value)?,
         "context_policy" => {
-            let policies = [("stop", ContextPolicy::Stop), ("shift", ContextPolicy::Shift { keep: 0 })];
+            let policies = [("stop", ContextPolicy::Stop), ("shift", ContextPolicy::Shift { keep: 0 }), ("slide", ContextPolicy::Slide)];
             options.context_policy = settings::choice(key, value, &policies)?;
         }
         "keep" => match &mut options.context_policy {
             ContextPolicy::Shift { keep } => *keep = settings::number(key, value)?,
-            ContextPolicy::Stop => return Err(Failure::argument("option keep: set context_policy to shift first")),
+            ContextPolicy::Stop | ContextPolicy::Slide => return Err(Failure::argument("option keep: set context_policy to shift first")),
         },
         "prefix_reuse" => options.prefix_reuse = settings::switch(key, value)?,
         "batch" => options.batch = settings::number(key, value)?,

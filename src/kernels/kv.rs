@@ -389,6 +389,20 @@ impl KvCache {
         Ok(())
     }
 
+    /// Forgets the first `count` positions, a whole number of pages that are filled; those behind them are counted from 0 on then. Their pages go back,
+    /// unless the memory was reserved.
+    pub fn forget_first(&mut self, count: usize) {
+        let pages = (count.min(self.len) / PAGE).min(self.pages.len());
+        if self.reserved {
+            self.pages.rotate_left(pages);
+            self.addresses.rotate_left(pages);
+        } else {
+            self.pages.drain(..pages);
+            self.addresses.drain(..pages);
+        }
+        self.len -= pages * PAGE;
+    }
+
     /// Forgets all positions from `len` on. Their pages go back, unless the memory was reserved.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
@@ -466,6 +480,34 @@ mod tests {
         assert_eq!(cache.prepare(1).unwrap_err().kind(), ErrorKind::OutOfMemory);
         assert_eq!((cache.len(), tight.used(MemoryCategory::KvCache)), (2 * PAGE, 2 * page));
         assert_eq!(KvCache::new(&tight, SMALL, KvType::F32, 100).unwrap().reserve().unwrap_err().kind(), ErrorKind::OutOfMemory);
+    }
+
+    #[test]
+    fn the_first_pages_are_forgotten_and_go_back_or_are_kept_for_later() {
+        for reserved in [false, true] {
+            let budget = MemoryBudget::new(u64::MAX);
+            let mut cache = KvCache::new(&budget, SMALL, KvType::F32, 4 * PAGE).unwrap();
+            let page = cache.page_bytes() as u64;
+            if reserved {
+                cache.reserve().unwrap();
+            }
+            cache.prepare(3 * PAGE + 5).unwrap();
+            for index in 0..4 {
+                Arc::get_mut(&mut cache.pages[index]).unwrap().fill(index as u8);
+            }
+            cache.advance(3 * PAGE + 5).unwrap();
+            let fork = cache.fork().unwrap();
+            cache.forget_first(2 * PAGE);
+            assert_eq!((cache.len(), cache.pages[0][0], cache.pages[1][0]), (PAGE + 5, 2, 3));
+            assert_eq!((fork.len(), fork.pages[0][0]), (3 * PAGE + 5, 0));
+            drop(fork);
+            assert_eq!(budget.used(MemoryCategory::KvCache), if reserved { 4 } else { 2 } * page);
+            // What comes next has its pages, and what was there stays.
+            cache.prepare(3 * PAGE - 5).unwrap();
+            cache.advance(3 * PAGE - 5).unwrap();
+            assert_eq!((cache.len(), cache.pages[1][0]), (4 * PAGE, 3));
+            assert_eq!(budget.used(MemoryCategory::KvCache), 4 * page);
+        }
     }
 
     #[test]

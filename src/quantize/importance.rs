@@ -53,7 +53,7 @@ pub(super) async fn measure(model: &Model, text: &ImportanceText, threads: usize
     for tokens in &tokens {
         cache.truncate(0);
         pass.clear();
-        pass.push(tokens, 0, 0..0);
+        pass.push(tokens, 0, 0, 0..0);
         let mut execution = Execution::bind(program, runtime.kernels(), &mut arena, &mut pass, std::iter::once((0, &mut cache)))?;
         let mut runner = Runner::new(runtime, threads);
         for op in 0..execution.len() {

@@ -355,7 +355,7 @@ impl Batch {
         session.epoch += 1;
         let columns = session.next_columns(most);
         let start = session.cache.len();
-        self.pass.push(&session.tokens[start..start + columns.count], start, columns.outputs..columns.count);
+        self.pass.push(&session.tokens[start..start + columns.count], session.slid, start, columns.outputs..columns.count);
         self.parts.push(Part { session: session.cancel.clone(), epoch: session.epoch, columns });
         columns.count
     }

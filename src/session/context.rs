@@ -4,6 +4,7 @@ use crate::base::pool::{Budget, Cursor};
 use crate::base::{Error, ErrorKind, Result};
 use crate::kernels::kv::PAGE;
 use crate::kernels::kv::prefix::PrefixId;
+use crate::kernels::ops::CHUNK;
 use crate::metrics::StepRecord;
 
 use super::conversation::{Session, with_room};
@@ -18,28 +19,67 @@ impl Session {
     pub(super) fn check_append(&self, count: usize) -> Result<()> {
         let waiting = self.tokens.len() - self.cache.len() + count;
         match self.options.context_policy {
-            ContextPolicy::Stop => self.cache.check_room(waiting),
-            ContextPolicy::Shift { keep } => {
-                let room = self.cache.capacity() - keep as usize;
-                if waiting > room {
-                    let message =
-                        format!("{waiting} tokens to compute do not fit: the context has room for {room} behind those that are kept");
-                    return Err(Error::new(ErrorKind::ContextFull, message));
-                }
-                Ok(())
-            }
+            ContextPolicy::Stop => return self.cache.check_room(waiting),
+            ContextPolicy::Shift { .. } | ContextPolicy::Slide => {}
         }
+        let room = self.room_behind_kept()?;
+        if waiting > room {
+            let message = format!("{waiting} tokens to compute do not fit: the context has room for {room} behind those that are kept");
+            return Err(Error::new(ErrorKind::ContextFull, message));
+        }
+        Ok(())
+    }
+
+    /// Positions of the context behind those that stay when room is made.
+    pub(super) fn room_behind_kept(&self) -> Result<usize> {
+        let kept = match self.options.context_policy {
+            ContextPolicy::Stop => 0,
+            ContextPolicy::Shift { keep } => keep as usize,
+            ContextPolicy::Slide => self.window()? - 1,
+        };
+        Ok(self.cache.capacity() - kept)
+    }
+
+    /// The window of a model whose context slides.
+    pub(super) fn window(&self) -> Result<usize> {
+        self.model.program()?.window().ok_or_else(|| Error::internal("a context that slides without a window"))
+    }
+
+    /// Makes room in a full context by dropping what no later token sees, in whole chunks of attention, so that sums are made in the same order as
+    /// without; false where the positions can't be counted any further.
+    pub(super) fn slide(&mut self) -> Result<bool> {
+        let unseen = self.cache.len() - (self.window()? - 1);
+        let drop = unseen / CHUNK * CHUNK;
+        if self.slid + drop + self.cache.capacity() > u32::MAX as usize {
+            return Ok(false);
+        }
+        self.epoch += 1;
+        self.cache.forget_first(drop);
+        self.tokens.drain(..drop);
+        self.slid += drop;
+        self.prompt_end = self.prompt_end.saturating_sub(drop);
+        self.unbroken = 0;
+        self.indexed.clear();
+        self.logits = 0..0;
+        Ok(true)
     }
 
     /// Forgets all tokens from `len` on, a pass in progress and the turn. Logits are gone until the next pass.
     ///
     /// # Errors
-    /// `OutOfMemory` where a shift of the context was in progress and can't be ended; `Poisoned` after an internal fault.
+    /// `OutOfMemory` where a shift of the context was in progress and can't be ended; `InvalidArgument` where the context has slid and the next
+    /// token would see what is no longer there (not for a `len` of 0); `Poisoned` after an internal fault.
     pub fn truncate(&mut self, len: usize) -> Result<()> {
         self.check_poison()?;
         self.end_shift()?;
         if len >= self.tokens.len() {
             return Ok(());
+        }
+        if self.slid > 0 && len > 0 && len < self.window()? {
+            let (least, slid) = (self.window()?, self.slid);
+            let message =
+                format!("{len} tokens are fewer than the window of {least}, and the {slid} before them have slid out of the context");
+            return Err(Error::invalid_argument(message));
         }
         self.epoch += 1;
         self.work = None;
@@ -48,7 +88,10 @@ impl Session {
         // The last token is computed again, so that its logits are there to go on from.
         self.cache.truncate(len.saturating_sub(1));
         self.indexed.truncate(self.cache.len() / PAGE);
-        if self.cache.len() <= self.unbroken {
+        if len == 0 {
+            self.slid = 0;
+        }
+        if self.cache.len() <= self.unbroken && self.slid == 0 {
             self.unbroken = usize::MAX;
         }
         self.prompt_end = self.prompt_end.min(len);
@@ -85,6 +128,7 @@ impl Session {
         fork.options.reserve = reserve;
         fork.cache = with_room(&self.model, || self.cache.fork())?;
         fork.tokens.extend_from_slice(&self.tokens);
+        fork.slid = self.slid;
         fork.prompt_end = self.prompt_end;
         fork.indexed.clone_from(&self.indexed);
         fork.unbroken = self.unbroken;

@@ -14,7 +14,7 @@ use crate::base::pool::{Budget, Lane, Outcome};
 use crate::base::{AlignedBuf, Error, ErrorKind, MemoryCategory, Result};
 use crate::kernels::kv::prefix::PrefixId;
 use crate::kernels::kv::{KvCache, PAGE};
-use crate::kernels::ops::{Arena, Pass, Shift};
+use crate::kernels::ops::{Arena, CHUNK, Pass, Shift};
 use crate::metrics::{Outcome as StepOutcome, SessionMetrics, SessionRecorder, StepRecord};
 use crate::model::Model;
 use crate::sampling::Sampler;
@@ -102,6 +102,8 @@ pub struct Session {
     pub(super) lane: Lane,
     pub(super) cancel: CancelHandle,
     pub(super) tokens: Vec<u32>,
+    /// Tokens that came before these and have slid out of every layer's window.
+    pub(super) slid: usize,
     /// Tokens from here on were sampled, not given.
     pub(super) prompt_end: usize,
     /// The work in progress.
@@ -127,6 +129,21 @@ pub struct Session {
     pub(super) poisoned: bool,
 }
 
+/// Refuses a context that can't slide: one in which a layer sees all that came before, or too small for a window and what is dropped at a time.
+fn check_window(model: &Model, context: usize) -> Result<()> {
+    let architecture = &model.config()?.architecture;
+    let Some(window) = model.program()?.window() else {
+        let message = format!("a context that slides: architecture '{architecture}' has layers that see the whole context");
+        return Err(Error::unsupported(message));
+    };
+    let least = (window - 1).saturating_add(CHUNK);
+    if context < least {
+        let message = format!("a context of {context} that slides: the model's window of {window} needs {least} positions");
+        return Err(Error::invalid_argument(message));
+    }
+    Ok(())
+}
+
 impl Session {
     /// A session of `model`.
     ///
@@ -147,6 +164,10 @@ impl Session {
         }
         let shift = match options.context_policy {
             ContextPolicy::Stop => None,
+            ContextPolicy::Slide => {
+                check_window(model, context)?;
+                None
+            }
             ContextPolicy::Shift { keep } => {
                 let keep = keep as usize;
                 Some(Shift::new(program, keep, ((context - keep) / 4).max(1), context))
@@ -174,6 +195,7 @@ impl Session {
             lane: Lane::new(Arc::clone(&cancel.0)).with_threads(options.threads as usize),
             cancel,
             tokens,
+            slid: 0,
             prompt_end: 0,
             work: None,
             epoch: 0,

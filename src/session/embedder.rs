@@ -137,7 +137,7 @@ impl Embedder {
             Pooling::Cls => 0..1,
             Pooling::Last => tokens.len() - 1..tokens.len(),
         };
-        self.pass.push(tokens, 0, outputs);
+        self.pass.push(tokens, 0, 0, outputs);
         self.tokens = tokens.len();
         self.cursor = Some(Cursor::default());
         self.rows = 0;

@@ -50,6 +50,9 @@ pub enum ContextPolicy {
         /// Tokens that stay: at most half of the context.
         keep: u32,
     },
+    /// What no later token sees is dropped, and positions go on being counted: for models all of whose layers have a window. Exact: every token comes
+    /// out as in a context without an end. The context holds the window and at least 255 positions more.
+    Slide,
 }
 
 impl Default for SessionOptions {

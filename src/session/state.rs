@@ -11,6 +11,7 @@
 //! | `TOKS` | positions that are cached, tokens that were given (not sampled): 2 × `u32`; then all tokens, `u32` each |
 //! | `TURN` | generated tokens, why the turn is over (0 for not), the token that ended it plus one (3 × `u32`); the text that waits for a stop string and the bytes of an unfinished character, each a `u32` length and its bytes |
 //! | `SAMP` | the sampler's state ([`Sampler::state`]) |
+//! | `SLID` | tokens that have slid out of the context, `u64`, a multiple of 256; left out where there are none |
 //! | `LOGT` | the logits after the last cached position, `f32` each; left out where there are none |
 //! | `KEYV` | keys and values of the cached positions (`kernels::kv::transfer`) |
 //!
@@ -23,6 +24,7 @@ use std::path::Path;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::base::{Error, Result};
+use crate::kernels::ops::CHUNK;
 use crate::sampling::Sampler;
 
 use super::conversation::{DoneReason, Session, Turn, with_room};
@@ -76,7 +78,10 @@ impl Session {
             put_numbers(&mut turn, &[text.len()]);
             turn.extend_from_slice(text);
         }
-        let sections = vec![(*b"MODL", model), (*b"TOKS", tokens), (*b"TURN", turn), (*b"SAMP", self.sampler.state())];
+        let mut sections = vec![(*b"MODL", model), (*b"TOKS", tokens), (*b"TURN", turn), (*b"SAMP", self.sampler.state())];
+        if self.slid > 0 {
+            sections.push((*b"SLID", (self.slid as u64).to_le_bytes().to_vec()));
+        }
         Ok(Small { sections })
     }
 
@@ -188,7 +193,7 @@ impl Session {
     /// Compares a state with the session and makes what can be made beside it.
     fn fitting<'a>(&self, state: State<'a>) -> Result<Fitting<'a>> {
         let invalid = |message: String| Err(Error::invalid_file(message));
-        let State { model, tokens, turn, sampler, logits, cache } = state;
+        let State { model, tokens, turn, sampler, slid, logits, cache } = state;
         let mut model = Reader(model);
         if model.take(16)? != self.fingerprint().to_le_bytes() {
             return invalid("is of another model".into());
@@ -217,11 +222,9 @@ impl Session {
             return invalid("has tokens that can't be".into());
         }
         let capacity = self.cache.capacity();
-        // More than the context holds may wait to be computed where the context shifts.
-        let fits_shifting = match self.options.context_policy {
-            ContextPolicy::Stop => false,
-            ContextPolicy::Shift { keep } => tokens.len() - cached <= capacity - keep as usize,
-        };
+        let slid = self.fitting_slide(slid, cached)?;
+        // More than the context holds may wait to be computed where room is made in it.
+        let fits_shifting = self.options.context_policy != ContextPolicy::Stop && tokens.len() - cached <= self.room_behind_kept()?;
         if cached > capacity || (tokens.len() > capacity + 1 && !fits_shifting) {
             let count = tokens.len();
             return Err(Error::new(crate::base::ErrorKind::ContextFull, format!("has {count} tokens, the context holds {capacity}")));
@@ -249,7 +252,21 @@ impl Session {
         let turn = Turn { generated: generated as u32, done, told: done.is_some(), ..Turn::begin() };
         let mut ready = with_room(&self.model, || Sampler::new(&self.options.sampler, vocab_size, self.model.runtime().budget()))?;
         ready.restore(sampler)?;
-        Ok(Fitting { tokens, cached, prompt_end, turn, text, sampler: ready, logits, cache })
+        Ok(Fitting { tokens, slid, cached, prompt_end, turn, text, sampler: ready, logits, cache })
+    }
+
+    /// The tokens that have slid out of the context of a state in which `cached` positions are left.
+    fn fitting_slide(&self, slid: Option<&[u8]>, cached: usize) -> Result<usize> {
+        let Some(bytes) = slid else { return Ok(0) };
+        if self.options.context_policy != ContextPolicy::Slide {
+            return Err(Error::invalid_file("is of a context that slides, the session's does not"));
+        }
+        let slid = <[u8; 8]>::try_from(bytes).map(u64::from_le_bytes);
+        let slid = slid.ok().and_then(|slid| usize::try_from(slid).ok()).filter(|&slid| slid <= u32::MAX as usize - self.cache.capacity());
+        match slid {
+            Some(slid) if slid.is_multiple_of(CHUNK) && cached + 1 >= self.window()? => Ok(slid),
+            _ => Err(Error::invalid_file("has slid as no context does")),
+        }
     }
 
     fn take_up(&mut self, state: Fitting<'_>) -> Result<()> {
@@ -263,6 +280,7 @@ impl Session {
         self.work = None;
         self.tokens.clear();
         self.tokens.extend_from_slice(&state.tokens);
+        self.slid = state.slid;
         self.prompt_end = state.prompt_end;
         self.indexed.clear();
         // Whoever made the state may have put anything into the cache: it is this session's alone.
@@ -286,6 +304,7 @@ struct State<'a> {
     tokens: &'a [u8],
     turn: &'a [u8],
     sampler: &'a [u8],
+    slid: Option<&'a [u8]>,
     logits: Option<&'a [u8]>,
     cache: &'a [u8],
 }
@@ -293,6 +312,7 @@ struct State<'a> {
 /// A state that fits the session.
 struct Fitting<'a> {
     tokens: Vec<u32>,
+    slid: usize,
     cached: usize,
     prompt_end: usize,
     turn: Turn,
@@ -317,8 +337,8 @@ impl<'a> State<'a> {
         if xxh3_64(rest).to_le_bytes() != *hash {
             return Err(Error::invalid_file("is damaged: its checksum does not match"));
         }
-        let mut found: [(&[u8; 4], Option<&[u8]>); 6] =
-            [(b"MODL", None), (b"TOKS", None), (b"TURN", None), (b"SAMP", None), (b"LOGT", None), (b"KEYV", None)];
+        let mut found: [(&[u8; 4], Option<&[u8]>); 7] =
+            [(b"MODL", None), (b"TOKS", None), (b"TURN", None), (b"SAMP", None), (b"LOGT", None), (b"KEYV", None), (b"SLID", None)];
         while !reader.0.is_empty() {
             let tag = reader.take(4)?;
             let len = reader.take(8)?.iter().rev().fold(0u64, |value, &byte| value << 8 | u64::from(byte));
@@ -334,7 +354,8 @@ impl<'a> State<'a> {
             let (tag, bytes): (&[u8; 4], Option<&'a [u8]>) = found[index];
             bytes.ok_or_else(|| Error::invalid_file(format!("has no section '{}'", tag.escape_ascii())))
         };
-        Ok(Self { model: needed(0)?, tokens: needed(1)?, turn: needed(2)?, sampler: needed(3)?, logits: found[4].1, cache: needed(5)? })
+        let (logits, slid) = (found[4].1, found[6].1);
+        Ok(Self { model: needed(0)?, tokens: needed(1)?, turn: needed(2)?, sampler: needed(3)?, slid, logits, cache: needed(5)? })
     }
 }
 

@@ -76,6 +76,10 @@ impl Session {
                     self.begin_shift();
                     Due::Shift
                 }
+                ContextPolicy::Slide => match self.slide()? {
+                    true => Due::Pass,
+                    false => Due::Event(self.finish(DoneReason::ContextFull, None)),
+                },
             });
         }
         Ok(Due::Pass)
@@ -116,7 +120,7 @@ impl Session {
         let columns = self.next_columns(self.batch);
         let start = self.cache.len();
         self.pass.clear();
-        self.pass.push(&self.tokens[start..start + columns.count], start, columns.outputs..columns.count);
+        self.pass.push(&self.tokens[start..start + columns.count], self.slid, start, columns.outputs..columns.count);
         self.work = Some(Work::Pass(columns, Cursor::default()));
     }
 

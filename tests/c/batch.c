@@ -139,6 +139,11 @@ static void shifts(void) {
     EXPECT(LOQUAT_OK, loquat_session_options_set_max_tokens(options, 100, NULL));
     EXPECT(LOQUAT_INVALID_ARGUMENT, loquat_session_options_set_context_policy(options, LOQUAT_CONTEXT_STOP, 5, NULL));
     EXPECT(LOQUAT_INVALID_ARGUMENT, loquat_session_options_set_context_policy(options, 7, 0, NULL));
+    EXPECT_ERROR(LOQUAT_INVALID_ARGUMENT, "LOQUAT_CONTEXT_SLIDE",
+                 loquat_session_options_set_context_policy(options, LOQUAT_CONTEXT_SLIDE, 21, &error));
+    EXPECT(LOQUAT_OK, loquat_session_options_set(options, "context_policy", 14, "slide", 5, NULL));
+    loquat_session *sliding = NULL;
+    EXPECT_ERROR(LOQUAT_UNSUPPORTED, "see the whole context", loquat_session_new(model, options, &sliding, &error));
     EXPECT(LOQUAT_OK, loquat_session_options_set_context_policy(options, LOQUAT_CONTEXT_SHIFT, 21, NULL));
     EXPECT(LOQUAT_INVALID_ARGUMENT, loquat_session_new(model, options, &session, NULL));
     EXPECT(LOQUAT_OK, loquat_session_options_set(options, "keep", 4, "5", 1, NULL));

@@ -38,6 +38,10 @@ pub struct AttentionRules {
     pub both_ways: bool,
 }
 
+/// Positions whose scores are reduced together, counted from the cache's first: whole pages. Caches whose beginnings differ by a multiple of it
+/// give the same bits.
+pub const CHUNK: usize = crate::kernels::vector::attention::CHUNK;
+
 /// Query rows (columns × heads of a group) per item: keys and values of a chunk are read once for all of them.
 const ROWS: usize = 32;
 

@@ -71,7 +71,7 @@ impl GatedProducts {
         let program = b.finish_embeddings(x)?;
         let mut pass = Pass::with_capacity(columns, 0, 1)?;
         let tokens: Vec<u32> = (0..columns).map(|column| (column % first.rows()) as u32).collect();
-        pass.push(&tokens, 0, 0..0);
+        pass.push(&tokens, 0, 0, 0..0);
         let arena = Arena::new(&program, kernels, budget, columns, 0, workers)?;
         let cache = KvCache::new(budget, NO_CACHE, KvType::F32, columns)?;
         let lane = Lane::new(Arc::new(AtomicBool::new(false)));

@@ -20,7 +20,7 @@ mod rope;
 mod shift;
 
 pub use arena::Arena;
-pub use attention::{Attention, AttentionRules};
+pub use attention::{Attention, AttentionRules, CHUNK};
 pub use execution::Execution;
 pub use experts::{ExpertMatrices, Routing};
 pub use ffn::Activation;

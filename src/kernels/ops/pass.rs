@@ -24,7 +24,7 @@ pub(super) struct Segment {
     pub column: usize,
     /// Columns.
     pub count: usize,
-    /// Position of the first column.
+    /// Position of the first column in the cache.
     pub first: usize,
     /// Positions that the cache holds, where it is bound.
     pub capacity: usize,
@@ -64,12 +64,12 @@ impl Pass {
         self.segments.clear();
     }
 
-    /// Adds the tokens of another cache: `tokens[i]` stands at position `first + i`, and the logits of those in `outputs` are wanted.
-    /// All are below the vocabulary size of the model.
-    pub fn push(&mut self, tokens: &[u32], first: usize, outputs: Range<usize>) {
+    /// Adds the tokens of another cache: `tokens[i]` stands at position `first + i` of what is cached, behind `before` that are no longer, and the
+    /// logits of those in `outputs` are wanted. All are below the vocabulary size of the model, and positions below 2³².
+    pub fn push(&mut self, tokens: &[u32], before: usize, first: usize, outputs: Range<usize>) {
         let column = self.tokens.len();
         self.tokens.extend_from_slice(tokens);
-        self.positions.extend((first..first + tokens.len()).map(|position| position as u32));
+        self.positions.extend((first..first + tokens.len()).map(|position| (before + position) as u32));
         self.outputs.extend(outputs.map(|output| (column + output) as u32));
         self.segments.push(Segment { column, count: tokens.len(), first, capacity: 0, kv: None });
     }

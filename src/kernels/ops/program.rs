@@ -140,6 +140,12 @@ impl Program {
         self.kv
     }
 
+    /// The positions that a query sees at most, its own among them: where every layer has a window.
+    pub fn window(&self) -> Option<usize> {
+        let windows = self.ops.iter().filter_map(|op| if let Op::Attention(op) = op { Some(op.rules.window) } else { None });
+        windows.reduce(|largest, window| Some(largest?.max(window?))).flatten()
+    }
+
     /// Whether keys in a cache of `capacity` positions are rotated by the frequencies for long contexts (LongRoPE).
     pub fn rotates_for_long(&self, capacity: usize) -> bool {
         self.long_beyond.is_some_and(|beyond| capacity > beyond)
