@@ -539,8 +539,8 @@ loquat_status loquat_model_options_set_prefix_cache(loquat_model_options *option
 
 /**
  * The types that the tensors are put into while the model is loaded, by a name that loquat_quantize_options_set_type() takes, such as "Q4_K_M"
- * or "Q8_0"; "none" (the default) to compute with them as they are. A model whose files hold 16-bit floats then takes a third of the memory
- * or less and is as much faster, with the loss of quality of that type.
+ * or "Q8_0"; "none" (the default) to compute with them as they are. A model whose files hold 16-bit floats then takes
+ * half of the memory or less and generates faster, with the loss of quality of that type.
  *
  * The tensors are read from the file, quantised on the runtime's threads (a stage "quantising" of the job) and kept in private memory, which
  * the runtime's limit holds and loquat_model_estimate() knows. To quantise once and load often, write a file with loquat_quantize_start().

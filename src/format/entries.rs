@@ -1,4 +1,4 @@
-//! Metadata in the making, for containers whose metadata is written otherwise.
+//! Metadata in the making: for containers whose metadata is written otherwise, and for files that are written.
 
 #![forbid(unsafe_code)]
 

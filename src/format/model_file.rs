@@ -88,7 +88,7 @@ pub struct ModelFile {
     len: u64,
 }
 
-/// What becomes of tensors that can't be used as they lie in the file (eight-bit floats).
+/// What becomes of tensors that can't be used as they lie in the file (eight-bit floats, codes whose scales lie elsewhere).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Conversion {
     /// They are converted into private memory.

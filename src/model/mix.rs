@@ -8,6 +8,8 @@
 use crate::base::{Error, Result};
 use crate::format::{Metadata, TensorInfo};
 use crate::quant::{TensorType, is_decodable};
+
+use super::stacks::{EXPERTS, stack};
 use TensorType as T;
 
 /// What a file is written in.
@@ -273,8 +275,8 @@ pub fn types(metadata: &Metadata, tensors: &[TensorInfo], mix: Mix, importance: 
 
 /// Whether a matrix is that of an expert, or those of all: "blk.7.ffn_up.3.weight", as folders have it, or stacked.
 fn is_expert(tensor: &TensorInfo) -> bool {
-    let number = tensor.name.strip_suffix(".weight").and_then(|stem| stem.rsplit('.').next());
-    tensor.dims.get(2).is_some_and(|&count| count > 1) || number.is_some_and(|number| number.parse::<u32>().is_ok())
+    let single = || stack(&tensor.name).is_some_and(|(whole, _)| whole.ends_with(EXPERTS));
+    tensor.dims.get(2).is_some_and(|&count| count > 1) || single()
 }
 
 /// The layer in a name "blk.7.…"; −1 for tensors outside of layers.

@@ -7,6 +7,7 @@ mod loaded;
 mod loader;
 pub mod mix;
 mod recode;
+pub mod stacks;
 pub mod vocabulary;
 mod weights;
 
@@ -14,4 +15,4 @@ pub use config::{ModelConfig, Pooling, RopeScaling};
 pub use estimate::ModelEstimate;
 pub use loaded::{LoadOptions, Model};
 pub use mix::Mix;
-pub(crate) use recode::recode;
+pub(crate) use recode::{recode, recoded};

@@ -54,8 +54,11 @@ pub(super) async fn requantise(
     Ok(())
 }
 
-/// `tensor` to be written as `to`.
-fn recoded(tensor: &TensorInfo, to: TensorType) -> Result<Recoded> {
+/// `tensor` to be written as `to`, all columns counting alike.
+///
+/// # Errors
+/// `OutOfMemory` where it passes the address space.
+pub(crate) fn recoded(tensor: &TensorInfo, to: TensorType) -> Result<Recoded> {
     let number =
         |count: u64| usize::try_from(count).map_err(|_| Error::out_of_memory(format!("tensor '{}': {count} elements", tensor.name)));
     Ok(Recoded {

@@ -13,6 +13,8 @@ use crate::kernels::Matrix;
 use crate::kernels::ops::RopeStyle;
 use crate::quant;
 
+use super::stacks;
+
 /// What the tensors of a layer cost (see [`Pace::spend`]).
 const LAYER_COST: usize = 1 << 14;
 /// What looking for a tensor's name costs.
@@ -94,10 +96,10 @@ impl<'a> Weights<'a> {
 
     /// The matrices of a tensor that the file has not stacked: `blk.0.ffn_up.3.weight` for the fourth of `blk.0.ffn_up_exps.weight`.
     fn single_matrices(&mut self, name: &str, count: usize, rows: usize, cols: usize) -> Result<Vec<Matrix>> {
-        let Some(stem) = name.strip_suffix("_exps.weight").filter(|stem| self.contains(&format!("{stem}.0.weight"))) else {
+        if !name.ends_with(stacks::EXPERTS) || !self.contains_stacked(name) {
             return Err(missing(name));
-        };
-        (0..count).map(|index| self.matrix(&format!("{stem}.{index}.weight"), rows, cols)).collect()
+        }
+        (0..count).map(|index| self.matrix(&stacks::part(name, index), rows, cols)).collect()
     }
 
     /// The matrices (rows, cols) that tensor `name` (2·rows, cols) is the first and the second half of.
@@ -127,7 +129,7 @@ impl<'a> Weights<'a> {
         }
         let mut values = self.blank(count * len)?;
         for (index, row) in values.chunks_exact_mut(len).enumerate() {
-            let name = single(name, index);
+            let name = stacks::part(name, index);
             let tensor = self.take(&name).ok_or_else(|| missing(&name))?;
             expect_dims(tensor, &[len as u64])?;
             self.decode(tensor, row)?;
@@ -137,7 +139,7 @@ impl<'a> Weights<'a> {
 
     /// Whether the file has a tensor `name`, or its parts one by one.
     pub fn contains_stacked(&self, name: &str) -> bool {
-        self.contains(name) || self.contains(&single(name, 0))
+        self.contains(name) || self.contains(&stacks::part(name, 0))
     }
 
     /// The first row of the matrix `name` with rows of `len` elements, in f32.
@@ -249,11 +251,6 @@ fn part(tensor: &TensorInfo, index: usize, count: usize, rows: usize, cols: usiz
     let bytes = tensor.data.len() / count.max(1);
     let data = tensor.data.slice(index * bytes..(index + 1) * bytes).expect("a part of the tensor");
     Matrix::new(tensor.ty, rows, cols, data).map_err(|error| error.at(format!("tensor '{}'", tensor.name)))
-}
-
-/// The name of one of the parts that tensor `name` is stacked from, where the file has them one by one.
-fn single(name: &str, index: usize) -> String {
-    format!("{}.{index}.weight", name.strip_suffix(".weight").unwrap_or(name))
 }
 
 /// Checks a shape; trailing ones do not matter.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::base::{Error, MemoryBudget, Pace, Result, SharedBytes};
 use crate::format::{Container, Entries, Metadata, ModelFile, RotaryRows, TensorInfo, Value};
-use crate::model::{Mix, mix, vocabulary};
+use crate::model::{Mix, mix, stacks, vocabulary};
 use crate::quant::TensorType;
 use crate::tokenizer::Tokenizer;
 
@@ -110,14 +110,13 @@ fn is_float(ty: TensorType) -> bool {
     matches!(ty, TensorType::F64 | TensorType::F32 | TensorType::F16 | TensorType::BF16)
 }
 
-/// The tensors as they are, but those that GGUF stacks: `blk.0.ffn_up.3.weight` is the fourth part of `blk.0.ffn_up_exps.weight`, and
-/// `blk.0.attn_q_norm.3.weight` of `blk.0.attn_q_norm.weight`. GGUF files keep what they have.
+/// The tensors as they are, but those that GGUF stacks. GGUF files keep what they have.
 fn stacked(file: &ModelFile) -> Result<Vec<Target>> {
     let mut targets: Vec<Target> = Vec::with_capacity(file.tensors.len());
     let mut places: HashMap<String, usize> = HashMap::new();
     let is_gguf = matches!(file.container(), Container::Gguf { .. });
     for (number, tensor) in file.tensors.iter().enumerate() {
-        let whole = if is_gguf { None } else { stack(&tensor.name) };
+        let whole = if is_gguf { None } else { stacks::stack(&tensor.name) };
         let Some((name, index)) = whole else {
             targets.push(Target { info: outlined(tensor, tensor.name.clone()), ty: tensor.ty, parts: vec![number], order: None });
             continue;
@@ -146,16 +145,6 @@ fn stacked(file: &ModelFile) -> Result<Vec<Target>> {
 /// The tensor without its data, under another name.
 fn outlined(tensor: &TensorInfo, name: String) -> TensorInfo {
     TensorInfo { name, data: SharedBytes::default(), ..tensor.clone() }
-}
-
-/// The stack that a tensor of this name belongs to, and its place in it.
-fn stack(name: &str) -> Option<(String, usize)> {
-    let (stem, index) = name.strip_suffix(".weight")?.rsplit_once('.')?;
-    let index = index.parse().ok().filter(|&index: &usize| index < 1 << 16)?;
-    // The layer's number has a name before it and behind it.
-    let part = stem.strip_prefix("blk.")?.split_once('.')?.1;
-    let suffix = if part.starts_with("ffn_") { "_exps" } else { "" };
-    Some((format!("{stem}{suffix}.weight"), index))
 }
 
 /// The order that GGUF's rows of queries and keys have, where it is another.
@@ -192,14 +181,13 @@ pub(super) async fn added(file: &ModelFile, budget: &Arc<MemoryBudget>, pace: &P
     if let Some(json) = &file.tokenizer {
         let at = |error: Error| error.at(&json.name);
         let definition = vocabulary::of_json(json, &file.metadata)?;
-        let translation = Tokenizer::translated(definition.clone(), pace).await.map_err(at)?;
+        let (own, translation) = Tokenizer::translated(definition, pace).await.map_err(at)?;
         match &translation {
             Some(translation) => vocabulary::write(&translation.definition, &mut entries, budget)?,
             None => vocabulary::write_none(&mut entries),
         }
         // The file itself is what counts here, where it says more than GGUF can.
         if translation.is_none_or(|translation| !translation.is_exact) {
-            let own = Tokenizer::from_json(definition, pace).await.map_err(at)?;
             vocabulary::write_json(&json.json, own.roles(), &mut entries);
         }
     }
@@ -215,15 +203,5 @@ mod tests {
         let order = RowOrder { head: 6, rotated: 4 };
         let places: Vec<u64> = (0..12).map(|row| order.place(row)).collect();
         assert_eq!(places, [0, 2, 1, 3, 4, 5, 6, 8, 7, 9, 10, 11]);
-    }
-
-    #[test]
-    fn parts_of_stacks_are_known_by_their_names() {
-        let known = |name: &str| stack(name);
-        assert_eq!(known("blk.7.ffn_up.3.weight"), Some(("blk.7.ffn_up_exps.weight".to_owned(), 3)));
-        assert_eq!(known("blk.7.attn_q_norm.12.weight"), Some(("blk.7.attn_q_norm.weight".to_owned(), 12)));
-        for other in ["blk.7.ffn_up.weight", "blk.7.weight", "output.weight", "blk.7.ffn_up.3.bias", "blk.7.ffn_up.99999999.weight"] {
-            assert_eq!(known(other), None, "{other}");
-        }
     }
 }

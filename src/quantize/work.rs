@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::base::{Error, Pace, Result, Stage};
 use crate::format::{Access, Conversion, Files, GgufTensor, GgufWriter, Metadata, ModelFile, Origin, TensorInfo};
 use crate::kernels::encode::{Recoded, Recoding};
-use crate::model::{LoadOptions, Mix, Model, recode};
+use crate::model::{LoadOptions, Mix, Model, recode, recoded};
 use crate::runtime::{Runner, Runtime};
 
 use super::importance::{self, Importance};
@@ -120,23 +120,14 @@ fn parts(file: &ModelFile, outline: &Outline, mut importance: BTreeMap<String, V
     for (number, target) in outline.targets.iter().enumerate() {
         let mut start = 0;
         for tensor in target.parts.iter().map(|&part| &file.tensors[part]) {
+            let mut part = recoded(tensor, target.ty)?;
+            part.importance = importance.remove(&tensor.name).unwrap_or_default();
+            if target.order.is_some() && tensor.dims.len() == 1 {
+                // Each element of a vector whose order changes is a row.
+                (part.cols, part.rows) = (1, part.cols);
+            }
             let too_long = || Error::out_of_memory(format!("tensor '{}' passes the address space", tensor.name));
-            let count = |count: u64| usize::try_from(count).map_err(|_| too_long());
-            // Each element of a vector whose order changes is a row.
-            let (cols, rows) = match target.order {
-                Some(_) if tensor.dims.len() == 1 => (1, count(tensor.cols())?),
-                _ => (count(tensor.cols())?, count(tensor.rows())?),
-            };
-            let part = Recoded {
-                name: tensor.name.clone(),
-                from: tensor.ty,
-                to: target.ty,
-                cols,
-                rows,
-                data: tensor.data.clone(),
-                importance: importance.remove(&tensor.name).unwrap_or_default(),
-            };
-            let bytes = part.bytes().ok_or_else(too_long)?;
+            let (bytes, rows) = (part.bytes().ok_or_else(too_long)?, part.rows);
             places.push(Placed { target: number, start, order: target.order.map(|order| (order, (bytes / rows) as u64)) });
             parts.push(part);
             start += bytes as u64;

@@ -7,6 +7,7 @@ mod demo;
 pub mod folder_oracle;
 pub mod gguf_oracle;
 pub mod gguf_writer;
+pub mod micro;
 pub mod model_changes;
 
 pub use demo::{Golden, demo, emulated, goldens, npy, tokens};

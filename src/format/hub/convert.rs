@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::super::model_file::Conversion;
 use super::super::safetensors::{Dtype, RawTensor};
 use super::float8::{e4m3, e5m2};
+use super::mxfp4;
 use super::names::{Change, Grouping, Lot};
 use crate::base::memory::{Filling, Leaving};
 use crate::base::vectors::zeros;
@@ -31,7 +32,7 @@ pub(super) struct Converter<'a> {
 }
 
 /// What eight-bit floats are multiplied by.
-pub(super) struct Scale {
+struct Scale {
     ty: TensorType,
     data: SharedBytes,
     /// Values.
@@ -46,7 +47,7 @@ impl Scale {
     ///
     /// # Errors
     /// `Unsupported` for a layout that is not known.
-    pub(super) fn of(weight: &RawTensor, by_name: &HashMap<&str, &RawTensor>, block: Option<(u64, u64)>) -> Result<Option<Self>> {
+    fn of(weight: &RawTensor, by_name: &HashMap<&str, &RawTensor>, block: Option<(u64, u64)>) -> Result<Option<Self>> {
         if !matches!(weight.dtype, Dtype::F8E4M3 | Dtype::F8E5M2) {
             return Ok(None);
         }
@@ -93,18 +94,19 @@ impl Scale {
 }
 
 impl Converter<'_> {
-    /// Does what has to be done to a tensor.
+    /// Does what has to be done to a tensor; its scales are among those in `by_name`.
     ///
     /// # Errors
     /// `Unsupported` for types that hold no weights, `InvalidFile` for shapes that do not fit, `OutOfMemory`.
-    pub(super) async fn convert(&self, raw: &RawTensor, scale: Option<Scale>, change: Change) -> Result<Made> {
+    pub(super) async fn convert(&self, raw: &RawTensor, by_name: &HashMap<&str, &RawTensor>, change: Change) -> Result<Made> {
+        let scale = Scale::of(raw, by_name, self.block)?;
         match (raw.dtype, change) {
+            (_, Change::Mxfp4(lot)) => mxfp4::joined(self, raw, by_name, lot).await,
             (Dtype::Other(_), _) => Err(Error::unsupported("elements are unsigned integers or bools, no weights")),
             (Dtype::Plain(ty), Change::Keep) => Ok(Some((ty, raw.dims.clone(), raw.data.clone()))),
             (Dtype::Plain(ty), Change::Transpose(lot)) => self.transposed(ty, raw, lot).await,
             (Dtype::Plain(ty), Change::Pick(lot)) => self.picked(ty, raw, lot).await,
             (Dtype::Plain(ty), Change::Regroup) => self.regrouped(ty, raw).await,
-            (_, Change::Mxfp4(_)) => Err(Error::internal("codes without their scales")),
             (_, Change::Transpose(_) | Change::Pick(_) | Change::Regroup) => {
                 Err(Error::unsupported("eight-bit floats whose rows and columns have to be put in another order"))
             }

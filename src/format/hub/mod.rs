@@ -31,7 +31,7 @@ use crate::base::vectors::with_capacity;
 use crate::base::{Error, MemoryBudget, Pace, Result, SharedBytes};
 use crate::quant::TensorType;
 use config::Config;
-use convert::{Converter, Scale};
+use convert::Converter;
 use families::Family;
 use names::{Change, Grouping, Part, Place as NamePlace};
 
@@ -168,11 +168,7 @@ async fn assemble(folder: &Folder, family: &Family, tied: bool, found: &[Found],
             if tied && name == OUTPUT {
                 continue;
             }
-            let made = match change {
-                Change::Mxfp4(lot) => mxfp4::joined(converter, raw, &by_name, lot).await,
-                _ => converter.convert(raw, Scale::of(raw, &by_name, converter.block).map_err(at)?, change).await,
-            };
-            let Some((ty, dims, data)) = made.map_err(at)? else { continue };
+            let Some((ty, dims, data)) = converter.convert(raw, &by_name, change).await.map_err(at)? else { continue };
             tensors.push(TensorInfo { name, dims, ty, data, file: *file, offset: raw.offset });
         }
     }

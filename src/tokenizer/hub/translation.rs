@@ -6,8 +6,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::borrow::Cow;
-
 use serde::Deserialize;
 use tokenizers::ModelWrapper;
 
@@ -100,77 +98,96 @@ pub struct Translation {
 }
 
 impl Tokenizer {
-    /// The vocabulary of a `tokenizer.json` in the words of GGUF; `None` where those can't say the same.
+    /// The tokenizer of a `tokenizer.json`, and its vocabulary in the words of GGUF; `None` where those can't say the same.
     ///
     /// # Errors
     /// As for [`from_json`](Self::from_json).
-    pub async fn translated(definition: JsonDefinition, pace: &Pace) -> Result<Option<Translation>> {
+    pub async fn translated(definition: JsonDefinition, pace: &Pace) -> Result<(Self, Option<Translation>)> {
         let json = definition.json.clone();
         let parts = Parts::read(definition, pace).await?;
         let bounds = (parts.prefix.clone(), parts.suffix.clone());
         let mut plain = parts.plain.clone();
         let kind = match &parts.engine.model {
-            ModelWrapper::BPE(_) if parts.decoder.has_byte_tokens() => Kind::Spm,
-            ModelWrapper::BPE(_) => Kind::ByteLevel,
-            ModelWrapper::WordPiece(_) => Kind::WordPiece,
-            _ => return Ok(None),
+            ModelWrapper::BPE(_) if parts.decoder.has_byte_tokens() => Some(Kind::Spm),
+            ModelWrapper::BPE(_) => Some(Kind::ByteLevel),
+            ModelWrapper::WordPiece(_) => Some(Kind::WordPiece),
+            _ => None,
         };
         let own = parts.build(pace).await?;
-        let known = match kind {
-            // There the words of the format stand for what is put around a text.
-            Kind::WordPiece => word_piece(&mut plain, &bounds),
-            _ => put_around(&mut plain, &bounds),
+        let candidates = match kind {
+            Some(kind) => candidates(kind, &mut plain, &bounds, &json, pace).await?,
+            None => vec![],
         };
-        if !known {
-            return Ok(None);
-        }
-        let mut candidates = Vec::new();
-        match kind {
-            Kind::WordPiece => {
-                for (lowercase, strip_accents) in [(true, true), (false, false), (true, false), (false, true)] {
-                    candidates.push(Definition { lowercase: Some(lowercase), strip_accents: Some(strip_accents), ..Definition::default() });
-                }
-            }
-            Kind::Spm | Kind::ByteLevel => {
-                let WithMerges { model } = guarded("key 'model'", || Ok(serde_json::from_slice(&json)?))?;
-                pace.work(1).await;
-                let Some(merges) = merges(&model)? else { return Ok(None) };
-                if kind == Kind::Spm {
-                    plain.model = "llama".to_owned();
-                    plain.scores = scores(&plain.tokens, &merges);
-                    for prefix in [true, false] {
-                        candidates.push(Definition { add_space_prefix: Some(prefix), ..Definition::default() });
-                    }
-                } else {
-                    plain.model = "gpt2".to_owned();
-                    plain.merges = merges;
-                    let alike = |name: &&str| pretokenizer::named(name).is_some_and(|pre| pre.ignore_merges == model.ignore_merges);
-                    for name in PRE_TOKENIZERS.into_iter().filter(alike) {
-                        candidates.push(Definition { pre: Some(name.to_owned()), ..Definition::default() });
-                    }
-                }
-            }
-        }
-        let mut near: Option<(usize, Definition)> = None;
-        for candidate in candidates {
-            let Definition { pre, add_space_prefix, lowercase, strip_accents, .. } = candidate;
-            let candidate = Definition { pre, add_space_prefix, lowercase, strip_accents, ..plain.clone() };
-            // What can't be built is no translation.
-            let Ok(tokenizer) = Self::new_paced(candidate.clone(), pace).await else { continue };
-            let least = near.as_ref().map_or(MADE / SHARE, |(least, _)| *least - 1);
-            let Some(different) = differences(&own, &tokenizer, false, least, pace).await? else { continue };
-            if different == 0 && differences(&own, &tokenizer, true, 0, pace).await?.is_some() {
-                return Ok(Some(Translation { definition: candidate, is_exact: true }));
-            }
-            if near.is_none() || different > 0 {
-                near = Some((different, candidate));
-            }
-            if different == 0 {
-                break;
-            }
-        }
-        Ok(near.map(|(_, definition)| Translation { definition, is_exact: false }))
+        let translation = if candidates.is_empty() { None } else { nearest(&own, &plain, &candidates, pace).await? };
+        Ok((own, translation))
     }
+}
+
+/// What candidates differ in.
+struct Candidate {
+    pre: Option<&'static str>,
+    add_space_prefix: Option<bool>,
+    lowercase: Option<bool>,
+    strip_accents: Option<bool>,
+}
+
+impl Candidate {
+    const NONE: Self = Self { pre: None, add_space_prefix: None, lowercase: None, strip_accents: None };
+
+    fn definition(&self, plain: &Definition) -> Definition {
+        let Self { pre, add_space_prefix, lowercase, strip_accents } = *self;
+        Definition { pre: pre.map(str::to_owned), add_space_prefix, lowercase, strip_accents, ..plain.clone() }
+    }
+}
+
+/// The candidates for a tokenizer model; completes `plain` with what they have in common. None where GGUF has no words for it.
+async fn candidates(kind: Kind, plain: &mut Definition, bounds: &(Vec<u32>, Vec<u32>), json: &[u8], pace: &Pace) -> Result<Vec<Candidate>> {
+    if kind == Kind::WordPiece {
+        let known = word_piece(plain, bounds);
+        let normalisations: &[(bool, bool)] = if known { &[(true, true), (false, false), (true, false), (false, true)] } else { &[] };
+        let candidate = |&(lowercase, accents): &(bool, bool)| Candidate {
+            lowercase: Some(lowercase),
+            strip_accents: Some(accents),
+            ..Candidate::NONE
+        };
+        return Ok(normalisations.iter().map(candidate).collect());
+    }
+    if !put_around(plain, bounds) {
+        return Ok(vec![]);
+    }
+    let WithMerges { model } = guarded("key 'model'", || Ok(serde_json::from_slice(json)?))?;
+    pace.work(1).await;
+    let Some(merges) = merges(&model)? else { return Ok(vec![]) };
+    if kind == Kind::Spm {
+        plain.model = "llama".to_owned();
+        plain.scores = scores(&plain.tokens, &merges);
+        return Ok([true, false].map(|prefix| Candidate { add_space_prefix: Some(prefix), ..Candidate::NONE }).into());
+    }
+    plain.model = "gpt2".to_owned();
+    plain.merges = merges;
+    let alike = |name: &&str| pretokenizer::named(name).is_some_and(|pre| pre.ignore_merges == model.ignore_merges);
+    let candidate = |name| Candidate { pre: Some(name), ..Candidate::NONE };
+    Ok(PRE_TOKENIZERS.into_iter().filter(alike).map(candidate).collect())
+}
+
+/// The first candidate that is exact, or else the nearest of those that are near.
+async fn nearest(own: &Tokenizer, plain: &Definition, candidates: &[Candidate], pace: &Pace) -> Result<Option<Translation>> {
+    let trials = trials(own, pace).await?;
+    let mut near: Option<(usize, Definition)> = None;
+    for candidate in candidates {
+        let definition = candidate.definition(plain);
+        // What can't be built is no translation.
+        let Ok(tokenizer) = Tokenizer::new_paced(definition.clone(), pace).await else { continue };
+        let most = near.as_ref().map_or(MADE / SHARE, |(least, _)| *least - 1);
+        let Some(different) = differences(&trials, &tokenizer, false, most, pace).await? else { continue };
+        if different > 0 {
+            near = Some((different, definition));
+            continue;
+        }
+        let is_exact = differences(&trials, &tokenizer, true, 0, pace).await?.is_some();
+        return Ok(Some(Translation { definition, is_exact }));
+    }
+    Ok(near.map(|(_, definition)| Translation { definition, is_exact: false }))
 }
 
 /// The tokenizer models of GGUF.
@@ -242,15 +259,31 @@ fn scores(tokens: &ByteStrings, merges: &ByteStrings) -> Vec<f32> {
     tokens.iter().map(|text| -(places.get(text).copied().unwrap_or(merges.len()) as f32)).collect()
 }
 
-/// For how many texts the two give other ids, `None` for more than `most`: of all texts where they are to be `exact`, else of those of users that do
-/// not begin with a space.
-async fn differences(own: &Tokenizer, other: &Tokenizer, exact: bool, most: usize, pace: &Pace) -> Result<Option<usize>> {
+/// A text, and its ids by the file itself.
+struct Trial {
+    text: Vec<u8>,
+    /// As a text of a user, and as a part of a template.
+    ids: [Vec<u32>; 2],
+}
+
+/// How the two kinds of ids are made: what is put around a text is tried with those of users.
+const WAYS: [EncodeOptions; 2] =
+    [EncodeOptions { add_special: true, parse_special: false }, EncodeOptions { add_special: false, parse_special: true }];
+
+fn encoded(tokenizer: &Tokenizer, text: &[u8], way: EncodeOptions) -> Result<Vec<u32>> {
+    let mut ids = vec![];
+    tokenizer.encode(text, way, &mut ids)?;
+    Ok(ids)
+}
+
+/// The texts that are tried, and what they are to become.
+async fn trials(own: &Tokenizer, pace: &Pace) -> Result<Vec<Trial>> {
     let added: Vec<&[u8]> =
         (0..own.vocab_size()).filter(|&id| own.is_special(id)).filter_map(|id| own.token_text(id)).take(ADDED).collect();
     let within: Vec<u8> = added.iter().flat_map(|token| [b"word ", *token, b" and", *token, b"\n"].concat()).collect();
-    let words = TEXTS.iter().flat_map(|text| text.split_inclusive(' ')).map(str::as_bytes);
-    let mut texts: Vec<Cow<'_, [u8]>> = words.chain(TEXTS.iter().map(|text| text.as_bytes())).map(Cow::Borrowed).collect();
-    texts.extend([within, vec![], b" ".to_vec()].map(Cow::Owned));
+    let words = TEXTS.iter().flat_map(|text| text.split_inclusive(' ')).chain(TEXTS);
+    let mut texts: Vec<Vec<u8>> = words.map(|text| text.as_bytes().to_vec()).collect();
+    texts.extend([within, vec![], b" ".to_vec()]);
     // What the vocabulary can say: here candidates differ that cut the usual words alike.
     let mut random = 1u64;
     for _ in 0..MADE {
@@ -262,31 +295,32 @@ async fn differences(own: &Tokenizer, other: &Tokenizer, exact: bool, most: usiz
                 text.extend_from_slice(own.token_bytes(id).unwrap_or_default());
             }
         }
-        texts.push(Cow::Owned(String::from_utf8_lossy(&text).into_owned().into_bytes()));
-        pace.spend(1 << 10).await;
+        texts.push(String::from_utf8_lossy(&text).into_owned().into_bytes());
     }
+    let mut trials = Vec::with_capacity(texts.len());
+    for text in texts {
+        let ids = [encoded(own, &text, WAYS[0])?, encoded(own, &text, WAYS[1])?];
+        trials.push(Trial { text, ids });
+        pace.spend(1 << 14).await;
+    }
+    Ok(trials)
+}
+
+/// For how many texts `other` gives other ids, `None` for more than `most`: of all texts, in templates too, where they are to be `exact`; else of
+/// those of users that do not begin with a space or its sign.
+async fn differences(trials: &[Trial], other: &Tokenizer, exact: bool, most: usize, pace: &Pace) -> Result<Option<usize>> {
     let mut different = 0;
-    for text in texts.iter().filter(|text| exact || !text.starts_with(b" ") && !text.starts_with(SPACE)) {
-        different += usize::from(!agree(own, other, text, exact)?);
+    for Trial { text, ids } in trials.iter().filter(|trial| exact || !trial.text.starts_with(b" ") && !trial.text.starts_with(SPACE)) {
+        let ways = if exact { &WAYS[..] } else { &WAYS[..1] };
+        let mut same = true;
+        for (&way, ids) in ways.iter().zip(ids) {
+            same &= encoded(other, text, way)? == *ids;
+        }
+        different += usize::from(!same);
         if different > most {
             return Ok(None);
         }
         pace.spend(1 << 14).await;
     }
     Ok(Some(different))
-}
-
-/// Whether both give the same ids for a text, where they are to be `exact` in a template too.
-fn agree(own: &Tokenizer, other: &Tokenizer, text: &[u8], exact: bool) -> Result<bool> {
-    // What is put around a text is tried with the texts of users.
-    let ways = [EncodeOptions { add_special: true, parse_special: false }, EncodeOptions { add_special: false, parse_special: true }];
-    for options in ways.into_iter().take(if exact { 2 } else { 1 }) {
-        let (mut expected, mut found) = (vec![], vec![]);
-        own.encode(text, options, &mut expected)?;
-        other.encode(text, options, &mut found)?;
-        if expected != found {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
