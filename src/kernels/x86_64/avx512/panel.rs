@@ -202,16 +202,16 @@ unsafe fn bytes(even: __m512i, odd: __m512i, low_byte: __m512i) -> __m512i {
 }
 
 /// Builds the record of two blocks of 32 of 16 rows; with `second` false the second one is not there and not read.
-/// With `BIASED`, quants of types without a minimum are unsigned, 128 above their value; without it all are signed.
+/// Quants of types without a minimum are unsigned, 128 above their value.
 ///
 /// # Safety
 /// As [`build_super`].
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
-pub(in crate::kernels::x86_64) unsafe fn build_blocks<T: Block, const BIASED: bool>(rows: &[*const u8; 16], second: bool, to: *mut u8) {
+pub(super) unsafe fn build_blocks<T: Block>(rows: &[*const u8; 16], second: bool, to: *mut u8) {
     let next = if second { T::BYTES } else { 0 };
     let mut by_row = Aligned([[0u8; 64]; 16]);
     let mut heads = Aligned([[0u32; 16]; 2]);
-    let offset = if T::MIN { 0 } else { (128 >> T::SHIFT) - if BIASED { 128 } else { 0 } };
+    let offset = if T::MIN { 0 } else { (128 >> T::SHIFT) - 128 };
     // SAFETY: the blocks are readable, and all stores are inside the record.
     unsafe {
         for (r, row) in rows.iter().enumerate() {
