@@ -126,6 +126,7 @@ static struct side side_of(const char *name, const struct common *common, const 
     check(loquat_session_options_new(&session_options, &error), &error);
     check(loquat_session_options_set_context(session_options, plan->prompt + plan->generate + 1, &error), &error);
     check(loquat_session_options_set_ignore_end(session_options, 1, &error), &error);
+    check(loquat_session_options_set_prefix_reuse(session_options, 0, &error), &error); /* each round computes its prompt */
     check(loquat_session_new(side.model, session_options, &side.session, &error), &error);
     loquat_session_options_free(session_options);
     side.tokens = allocate(plan->generate * sizeof *side.tokens);

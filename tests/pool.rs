@@ -163,6 +163,16 @@ fn no_item_is_claimed_ahead_that_would_begin_after_the_deadline() {
 }
 
 #[test]
+fn no_item_is_begun_that_would_end_further_behind_the_deadline_than_it_begins_before_it() {
+    let pool = Pool::new(1, &ThreadHooks::default()).unwrap();
+    let job = Slow(Mutex::new(vec![]));
+    // After two items at most 0.9 ms are left. A slow machine has less time left, never more.
+    let deadline = Instant::now() + Duration::from_micros(4900);
+    assert_eq!(pool.run(&mut lane(), &job, &mut Cursor::default(), Budget::Until(deadline)).unwrap(), Outcome::Stopped);
+    assert!((1..=2).contains(&job.0.lock().len()));
+}
+
+#[test]
 fn cancel_stops_before_the_next_item() {
     let pool = Pool::new(2, &ThreadHooks::default()).unwrap();
     let cancel = Arc::new(AtomicBool::new(true));

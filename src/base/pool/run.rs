@@ -42,6 +42,10 @@ pub struct Run {
     job: UnsafeCell<Option<*const dyn Sequence>>,
     /// Nanoseconds after `epoch`, `u64::MAX` for none.
     deadline: AtomicU64,
+    /// How long items have lasted lately, the longest of them, in nanoseconds; measured where there is a deadline.
+    lasting: AtomicU64,
+    /// By how much a run may end before its deadline, in nanoseconds.
+    early: AtomicU64,
     epoch: Instant,
     /// Whether the run has to complete an item before its deadline counts: a budget however small gets on.
     owed: AtomicBool,
@@ -97,6 +101,8 @@ impl Run {
             items: AtomicU32::new(0),
             job: UnsafeCell::new(None),
             deadline: AtomicU64::new(u64::MAX),
+            lasting: AtomicU64::new(0),
+            early: AtomicU64::new(0),
             epoch: Instant::now(),
             owed: AtomicBool::new(false),
             cancel,
@@ -186,6 +192,8 @@ impl Run {
             Budget::Unlimited | Budget::OneItem => u64::MAX,
         };
         self.deadline.store(deadline, Ordering::Relaxed);
+        // An item whose thread was off the processor says little about those to come.
+        self.early.store(self.time_left() / 4, Ordering::Relaxed);
         self.owed.store(true, Ordering::Relaxed);
         self.most_helpers.store(u32::try_from(most_helpers).unwrap_or(u32::MAX), Ordering::Relaxed);
         let next = (serial(self.ticket.load(Ordering::Relaxed)) + 1) << SERIAL_SHIFT;
@@ -197,19 +205,33 @@ impl Run {
         self.ticket.fetch_or(STOP, Ordering::AcqRel);
     }
 
+    /// Whether no more items are to be begun: one more would end further behind the deadline than now is before it, if it lasted as long as
+    /// those before.
     fn expired(&self) -> bool {
         if self.cancel.load(Ordering::Relaxed) {
             return true;
         }
-        !self.owed.load(Ordering::Relaxed) && self.time_left() == 0
+        !self.owed.load(Ordering::Relaxed)
+            && self.time_left() <= (self.lasting.load(Ordering::Relaxed) / 2).min(self.early.load(Ordering::Relaxed))
     }
 
     /// Nanoseconds until the deadline, `u64::MAX` where there is none; the clock is not read then.
     fn time_left(&self) -> u64 {
         match self.deadline.load(Ordering::Relaxed) {
             u64::MAX => u64::MAX,
-            deadline => deadline.saturating_sub(self.epoch.elapsed().as_nanos() as u64),
+            deadline => deadline.saturating_sub(self.now()),
         }
+    }
+
+    /// Nanoseconds after `epoch`.
+    fn now(&self) -> u64 {
+        self.epoch.elapsed().as_nanos() as u64
+    }
+
+    /// Takes note that an item has lasted since `began`. Short items are soon followed by longer ones, so the longest fades slowly.
+    fn note_duration(&self, began: u64) {
+        let faded = self.lasting.load(Ordering::Relaxed) / 8 * 7;
+        self.lasting.store(faded.max(self.now().saturating_sub(began)), Ordering::Relaxed);
     }
 
     /// Claims and runs items until the run is over.
@@ -237,25 +259,26 @@ impl Run {
 
     /// Claims and runs items, the next one before the one in hand where the operation wants that, until there is none to be
     /// claimed. Near the end of an operation nothing is claimed ahead, so that no thread goes without, and neither is where the deadline will
-    /// have passed when the item in hand is done, if that takes as long as the one before: what is claimed is run.
+    /// be near when the item in hand is done: what is claimed is run.
     pub(super) fn work_ahead(&self, shared: Option<&Shared>, worker: usize, threads: usize) -> Claim {
         let mut item = match self.claim(1) {
             Ok(item) => item,
             Err(nothing) => return nothing,
         };
-        let (mut left, mut lasted) = (self.time_left(), 0);
         loop {
             // SAFETY: this thread holds a claim, so the owner keeps the pointee alive and does not write `job`.
             let ahead = unsafe { (*(*self.job.get()).expect("a claimed item has a job")).claims_ahead(self.op.load(Ordering::Relaxed)) };
             // The claim in hand keeps the operation from ending, so the next one is of the same operation.
-            let next = if ahead && left > lasted { self.claim(2 * threads as u32).ok() } else { None };
+            let next = if ahead && self.time_left() > self.lasting.load(Ordering::Relaxed) / 2 * 3 {
+                self.claim(2 * threads as u32).ok()
+            } else {
+                None
+            };
             self.run_claimed(shared, item, next, worker);
             match next {
                 Some(next) => item = next,
                 None => return Claim::Ran,
             }
-            let now = self.time_left();
-            (left, lasted) = (now, left.saturating_sub(now));
         }
     }
 
@@ -279,11 +302,15 @@ impl Run {
         let (op, items) = (self.op.load(Ordering::Relaxed), self.items.load(Ordering::Relaxed));
         // SAFETY: this thread holds a claim, so the owner keeps the pointee alive and does not write `job`.
         let job = unsafe { (*self.job.get()).expect("a claimed item has a job") };
+        let began = if self.deadline.load(Ordering::Relaxed) == u64::MAX { None } else { Some(self.now()) };
         // SAFETY: the pointee lives (above). The claim is unique, all items of earlier operations are completed (advance() opens
         // an operation after the last item of the one before), and a thread runs one item at a time.
         if catch_unwind(AssertUnwindSafe(|| unsafe { (*job).run(op, item, next, worker) })).is_err() {
             self.panicked.store(true, Ordering::Relaxed);
             self.stop();
+        }
+        if let Some(began) = began {
+            self.note_duration(began);
         }
         self.items_done.fetch_add(1, Ordering::Relaxed);
         self.owed.store(false, Ordering::Relaxed);
