@@ -266,6 +266,10 @@ fn a_job_that_is_given_up_leaves_nothing_and_ends_soon() {
     let file = File::new().key("general.architecture", Val::str("none"));
     let file = file.tensor(Tensor::new("x.weight", &[cols, rows], TensorType::F16, data));
     std::fs::write(folder.file("in.gguf"), file.write()).unwrap();
+    let begin = Instant::now();
+    run(Quantize::to(Mix::Q4_K_M).start(&runtime, &folder.file("in.gguf"), &folder.file("whole.gguf")));
+    let whole = begin.elapsed();
+    std::fs::remove_file(folder.file("whole.gguf")).unwrap();
     let mut longest = Duration::ZERO;
     for part in [0.02, 0.3, 0.6] {
         let mut job = Quantize::to(Mix::Q4_K_M).start(&runtime, &folder.file("in.gguf"), &folder.file("out.gguf"));
@@ -281,9 +285,9 @@ fn a_job_that_is_given_up_leaves_nothing_and_ends_soon() {
         longest = longest.max(canceller.join().unwrap().elapsed());
         assert_eq!(folder.names(), ["in.gguf"], "at {part}");
     }
-    println!("the poll ended {longest:?} after the cancellation at the latest");
-    // The aim is 5 ms; what is asked here is only that it ends: other programs may have the processors, or all is emulated.
-    assert!(longest < Duration::from_secs(5), "{longest:?}");
+    println!("the poll ended {longest:?} after the cancellation at the latest, the whole job {whole:?}");
+    // The aim is 5 ms; other programs may have the processors for some time. Emulated, all takes longer in proportion.
+    assert!(longest < Duration::from_millis(100).max(whole / 10), "{longest:?} of {whole:?}");
     let mut late = Quantize::to(Mix::Q4_K_M).start(&runtime, &folder.file("in.gguf"), &folder.file("out.gguf"));
     late.watch().set_deadline(2_000_000);
     assert_eq!(late.poll(u64::MAX).unwrap(), JobState::Expired);

@@ -71,7 +71,7 @@ pub enum Budget {
     Unlimited,
     /// One item, on the calling thread.
     OneItem,
-    /// Until one item at least is done, and no item is begun at or after this time.
+    /// Until one item at least is done. No item is begun at or after this time, nor so short before it that its end would be further from it.
     Until(Instant),
 }
 

@@ -44,7 +44,7 @@ pub struct Run {
     deadline: AtomicU64,
     /// How long items have lasted lately, the longest of them, in nanoseconds; measured where there is a deadline.
     lasting: AtomicU64,
-    /// By how much a run may end before its deadline, in nanoseconds.
+    /// By how much a run may end before its deadline at most, in nanoseconds.
     early: AtomicU64,
     epoch: Instant,
     /// Whether the run has to complete an item before its deadline counts: a budget however small gets on.
@@ -211,8 +211,12 @@ impl Run {
         if self.cancel.load(Ordering::Relaxed) {
             return true;
         }
-        !self.owed.load(Ordering::Relaxed)
-            && self.time_left() <= (self.lasting.load(Ordering::Relaxed) / 2).min(self.early.load(Ordering::Relaxed))
+        !self.owed.load(Ordering::Relaxed) && self.time_left() <= self.leeway()
+    }
+
+    /// By how much before its deadline the run ends, in nanoseconds: what is begun later would end further from it.
+    fn leeway(&self) -> u64 {
+        (self.lasting.load(Ordering::Relaxed) / 2).min(self.early.load(Ordering::Relaxed))
     }
 
     /// Nanoseconds until the deadline, `u64::MAX` where there is none; the clock is not read then.
@@ -269,11 +273,8 @@ impl Run {
             // SAFETY: this thread holds a claim, so the owner keeps the pointee alive and does not write `job`.
             let ahead = unsafe { (*(*self.job.get()).expect("a claimed item has a job")).claims_ahead(self.op.load(Ordering::Relaxed)) };
             // The claim in hand keeps the operation from ending, so the next one is of the same operation.
-            let next = if ahead && self.time_left() > self.lasting.load(Ordering::Relaxed) / 2 * 3 {
-                self.claim(2 * threads as u32).ok()
-            } else {
-                None
-            };
+            let in_time = || self.time_left() > self.lasting.load(Ordering::Relaxed).saturating_add(self.leeway());
+            let next = if ahead && in_time() { self.claim(2 * threads as u32).ok() } else { None };
             self.run_claimed(shared, item, next, worker);
             match next {
                 Some(next) => item = next,

@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 use super::lanes;
 
 /// A type with blocks of 32, as the AVX-512 kernels see it: y = d·(q − offset) + m.
-pub(in crate::kernels::x86_64) trait Block {
+pub(super) trait Block {
     /// Bytes of a block.
     const BYTES: usize;
     /// What is taken off the unsigned quants is 128 >> SHIFT, or nothing where the type has a minimum.
@@ -63,7 +63,7 @@ unsafe fn five_bits(a: *const u8, b: *const u8, high_a: *const u8, high_b: *cons
     }
 }
 
-pub(in crate::kernels::x86_64) struct Q80;
+pub(super) struct Q80;
 impl Block for Q80 {
     const BYTES: usize = 34;
     const SHIFT: u32 = 0;
@@ -79,7 +79,7 @@ impl Block for Q80 {
     }
 }
 
-pub(in crate::kernels::x86_64) struct Q40;
+pub(super) struct Q40;
 impl Block for Q40 {
     const BYTES: usize = 18;
     const SHIFT: u32 = 4;
@@ -91,7 +91,7 @@ impl Block for Q40 {
     }
 }
 
-pub(in crate::kernels::x86_64) struct Q41;
+pub(super) struct Q41;
 impl Block for Q41 {
     const BYTES: usize = 20;
     const SHIFT: u32 = 0;
@@ -103,7 +103,7 @@ impl Block for Q41 {
     }
 }
 
-pub(in crate::kernels::x86_64) struct Q50;
+pub(super) struct Q50;
 impl Block for Q50 {
     const BYTES: usize = 22;
     const SHIFT: u32 = 3;
@@ -115,7 +115,7 @@ impl Block for Q50 {
     }
 }
 
-pub(in crate::kernels::x86_64) struct Q51;
+pub(super) struct Q51;
 impl Block for Q51 {
     const BYTES: usize = 24;
     const SHIFT: u32 = 0;

@@ -41,7 +41,7 @@ pub(in crate::kernels::x86_64) const fn scaled_record<T: Super>() -> Record {
 pub(in crate::kernels::x86_64) const SUPER_RECORD_MAX: usize = super_record(2, 8).bytes;
 
 /// The record of two blocks of 32: `[16][16][4]` quants, then the scales of both.
-pub(in crate::kernels::x86_64) const BLOCK_RECORD: Record = Record { scales: 1024, mins: 1152, pairs: 1280, subs: 0, bytes: 1280 };
+pub(super) const BLOCK_RECORD: Record = Record { scales: 1024, mins: 1152, pairs: 1280, subs: 0, bytes: 1280 };
 
 /// Pairs of minima in a record.
 pub(in crate::kernels::x86_64) const fn min_pairs<T: Super>() -> usize {
