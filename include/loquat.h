@@ -544,8 +544,8 @@ loquat_status loquat_model_options_set_prefix_cache(loquat_model_options *option
  *
  * The tensors are read from the file, quantised on the runtime's threads (a stage "quantising" of the job) and kept in private memory, which
  * the runtime's limit holds and loquat_model_estimate() knows. To quantise once and load often, write a file with loquat_quantize_start().
- * With LOQUAT_ACCESS_READ the bytes of a GGUF file stay in memory beside them: map it. Files of 8-bit floats need 4 bytes for each weight
- * while they are loaded.
+ * With LOQUAT_ACCESS_READ the bytes of a GGUF file stay in memory beside them: map it. Tensors of 8-bit floats are converted one by one: each
+ * needs 4 bytes for each of its weights until it is quantised, which the estimate leaves out.
  */
 LOQUAT_MUST_USE
 loquat_status loquat_model_options_set_quantize(loquat_model_options *options,

@@ -4,8 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use loquat::base::{ErrorKind, MemoryBudget, MemoryCategory, SharedBytes};
-use loquat::format::{Access, Container, ModelFile, Origin, ReadAt};
-use loquat::model::{LoadOptions, Model, ModelEstimate};
+use loquat::format::{Access, Container, ModelFile, Origin, ReadAt, TensorInfo};
+use loquat::model::{LoadOptions, Mix, Model, ModelEstimate};
+use loquat::quantize::Quantize;
 use loquat::runtime::{Runtime, RuntimeOptions, Threads};
 use loquat::session::{KvType, Session, SessionOptions, Step};
 use loquat::tokenizer::EncodeOptions;
@@ -308,7 +309,35 @@ fn eight_bit_floats_are_converted_with_their_scales() {
         assert!(estimate.weights_private > 4_000_000, "{layout}");
         let vocabulary = Model::load(&runtime(), &folders[0].0, LoadOptions { vocab_only: true, ..LoadOptions::default() }).unwrap();
         assert_eq!(vocabulary.runtime().budget().used(MemoryCategory::WeightsPrivate), 0);
+        quantised_alike(&folders[0], &folders[1], estimate.weights_private);
     }
+}
+
+/// Both folders become the same tensors, at load and as files; and the first, of which `converted` bytes have to be made before, with no room for
+/// more than a part of them at a time.
+fn quantised_alike(eight: &Folder, wide: &Folder, converted: u64) {
+    let limited =
+        |limit| Runtime::new(RuntimeOptions { threads: Threads::Count(1), memory_limit: Some(limit), ..Default::default() }).unwrap();
+    let same = |ours: &[TensorInfo], other: &[TensorInfo]| {
+        assert_eq!(ours.len(), other.len());
+        for (tensor, expected) in ours.iter().zip(other) {
+            assert_eq!((&tensor.name, tensor.ty, &tensor.dims), (&expected.name, expected.ty, &expected.dims));
+            assert!(tensor.data[..] == expected.data[..] && !tensor.data.is_empty(), "{}", tensor.name);
+        }
+    };
+    let options = LoadOptions { quantize: Some(Mix::Q4_0), ..LoadOptions::default() };
+    let room = ModelEstimate::of_file(&eight.0, options).unwrap().private() + converted / 4;
+    let (narrow, at_ease) = (limited(room), runtime());
+    let (ours, other) = (Model::load(&narrow, &eight.0, options).unwrap(), Model::load(&at_ease, &wide.0, options).unwrap());
+    same(ours.tensors(), other.tensors());
+
+    let narrow = limited(converted / 2);
+    let files = [eight, wide].map(|folder| folder.0.join("quantised.gguf"));
+    Quantize::to(Mix::Q8_0).start(&narrow, &eight.0, &files[0]).finish().unwrap();
+    assert_eq!(narrow.budget().private_used(), 0);
+    Quantize::to(Mix::Q8_0).start(&at_ease, &wide.0, &files[1]).finish().unwrap();
+    let written = files.map(|path| ModelFile::open(&path, Access::Map, &MemoryBudget::new(u64::MAX)).unwrap());
+    same(&written[0].tensors, &written[1].tensors);
 }
 
 /// A GGUF file as `count` files, tensors dealt out in turn.

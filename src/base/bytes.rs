@@ -9,18 +9,35 @@ use std::sync::Arc;
 /// The owner of some bytes that stay at one address and never change while it lives.
 pub type ByteOwner = dyn AsRef<[u8]> + Send + Sync;
 
+/// Lets go of the memory behind some bytes, which comes back with the same content when it is touched.
+pub type Forget = fn(&[u8]);
+
 /// A cheap-to-clone range of bytes that keeps its owner alive. Dereferences to `[u8]`.
 #[derive(Clone)]
 pub struct SharedBytes {
     owner: Arc<ByteOwner>,
     range: Range<usize>,
+    forget: Option<Forget>,
 }
 
 impl SharedBytes {
     /// All bytes of `owner`.
     pub fn new(owner: Arc<ByteOwner>) -> Self {
         let range = 0..owner.as_ref().as_ref().len();
-        Self { owner, range }
+        Self { owner, range, forget: None }
+    }
+
+    /// All bytes of `owner`, which can be read again from where they came from.
+    pub fn rereadable(owner: Arc<ByteOwner>, forget: Forget) -> Self {
+        Self { forget: Some(forget), ..Self::new(owner) }
+    }
+
+    /// Says that the part `range` is not needed soon: the process then holds no memory for it, where it can be read again. A range that reaches
+    /// outside this view is passed over.
+    pub fn forget(&self, range: Range<usize>) {
+        if let (Some(forget), Some(part)) = (self.forget, self.get(range)) {
+            forget(part);
+        }
     }
 
     /// A copy of `bytes` in memory of its own.
@@ -34,7 +51,7 @@ impl SharedBytes {
             return None;
         }
         let start = self.range.start + range.start;
-        Some(Self { owner: Arc::clone(&self.owner), range: start..start + range.len() })
+        Some(Self { owner: Arc::clone(&self.owner), range: start..start + range.len(), forget: self.forget })
     }
 }
 

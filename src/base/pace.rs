@@ -92,6 +92,13 @@ impl Pace {
         &self.0.remains
     }
 
+    /// Gives back the large memory that the work has let go so far, in pieces.
+    pub async fn give_back(&self) {
+        while self.remains().upgrade().is_some_and(|remains| remains.give_back()) {
+            self.spend(usize::MAX).await;
+        }
+    }
+
     /// Begins stage number `stage`.
     pub fn stage(&self, stage: usize) {
         self.account();

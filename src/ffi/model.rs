@@ -164,8 +164,8 @@ pub unsafe extern "C" fn loquat_model_options_set_prefix_cache(
 ///
 /// The tensors are read from the file, quantised on the runtime's threads (a stage "quantising" of the job) and kept in private memory, which
 /// the runtime's limit holds and loquat_model_estimate() knows. To quantise once and load often, write a file with loquat_quantize_start().
-/// With LOQUAT_ACCESS_READ the bytes of a GGUF file stay in memory beside them: map it. Files of 8-bit floats need 4 bytes for each weight
-/// while they are loaded.
+/// With LOQUAT_ACCESS_READ the bytes of a GGUF file stay in memory beside them: map it. Tensors of 8-bit floats are converted one by one: each
+/// needs 4 bytes for each of its weights until it is quantised, which the estimate leaves out.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn loquat_model_options_set_quantize(

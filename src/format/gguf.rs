@@ -275,7 +275,7 @@ impl Parser<'_> {
         if !offset.is_multiple_of(u64::from(alignment)) {
             return Err(Error::invalid_file(format!("at byte {start}: offset {offset} is not a multiple of the alignment, {alignment}")));
         }
-        Ok(TensorInfo { name: name.into(), dims, ty, data: self.slice(0..0), file: 0, offset })
+        Ok(TensorInfo { name: name.into(), dims, ty, data: self.slice(0..0), recipe: None, file: 0, offset })
     }
 
     /// Makes `tensor.offset` absolute and `tensor.data` its bytes.

@@ -93,6 +93,8 @@ pub struct ModelFile {
 pub enum Conversion {
     /// They are converted into private memory.
     Done,
+    /// They are converted when they are asked for, one by one ([`TensorInfo::bytes`]).
+    Later,
     /// They are blank memory of that size, so that no tensor's data is touched.
     Blank,
     /// They are left out.

@@ -186,8 +186,25 @@ fn map(file: &File, offset: u64, len: usize, budget: &Arc<MemoryBudget>) -> std:
     // file meanwhile is asked of the caller in the documentation of Access::Map; all reads above tolerate any bytes.
     let map = unsafe { memmap2::MmapOptions::new().offset(offset).len(len).map(file)? };
     let reservation = budget.reserve(MemoryCategory::WeightsMapped, len as u64).map_err(std::io::Error::other)?;
-    Ok(SharedBytes::new(Arc::new(Mapped { map, _reservation: reservation })))
+    Ok(SharedBytes::rereadable(Arc::new(Mapped { map, _reservation: reservation }), forget))
 }
+
+/// Takes pages of a mapping out of the process; the system keeps them as long as it likes. The page that the bytes end in stays for those behind.
+#[cfg(unix)]
+#[allow(unsafe_code, reason = "as for mapping")]
+fn forget(bytes: &[u8]) {
+    // SAFETY: a question without arguments that are memory.
+    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(1 << 16);
+    let (start, end) = (bytes.as_ptr() as usize / page * page, (bytes.as_ptr() as usize + bytes.len()) / page * page);
+    if end > start {
+        // SAFETY: the pages are those of a read-only mapping of a file, which come back with the file's bytes when they are touched.
+        unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
+    }
+}
+
+/// The system trims the pages of mappings by itself.
+#[cfg(not(unix))]
+fn forget(_bytes: &[u8]) {}
 
 /// Bytes that are read at a time.
 const READ: usize = 1 << 18;
@@ -242,6 +259,21 @@ mod tests {
             assert_eq!(budget.used(category), 5000, "{access:?}");
             drop(view);
             assert_eq!(budget.used(category), 0, "{access:?}");
+        }
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn forgotten_bytes_come_back() {
+        let content: Vec<u8> = (0..50_000u32).map(|i| (i % 251) as u8).collect();
+        let path = file_with(&content, "forgotten");
+        for access in [Access::Map, Access::Read] {
+            let (bytes, _) = Source::open(&path, access, &MemoryBudget::new(50_000)).unwrap().into_parts();
+            let part = bytes.slice(100..49_000).unwrap();
+            for range in [0..48_900, 1..2, 5_000..30_000, 0..60_000, 7..7] {
+                part.forget(range);
+                assert_eq!(&*bytes, content, "{access:?}");
+            }
         }
         std::fs::remove_file(path).unwrap();
     }

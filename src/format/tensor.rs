@@ -2,8 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
+
 use super::metadata::sorted_unique;
-use crate::base::{Pace, Result, SharedBytes};
+use super::recipe::Recipe;
+use crate::base::{MemoryBudget, Pace, Result, SharedBytes};
 use crate::quant::TensorType;
 
 /// A tensor of a model file: what it is called, its shape, how its elements are stored, and where.
@@ -16,8 +19,10 @@ pub struct TensorInfo {
     /// How the elements are stored. Known by name, but perhaps not one that this version decodes.
     pub ty: TensorType,
     /// The bytes: rows side by side, exactly as many as shape and type say. At a multiple of the file's alignment from its start;
-    /// the address of the start itself is the host's choice where the host lent the bytes.
+    /// the address of the start itself is the host's choice where the host lent the bytes. Empty where they are still to be made.
     pub data: SharedBytes,
+    /// How they are made, where the file was read with [`Conversion::Later`](super::Conversion::Later) and does not have them as they are used.
+    pub recipe: Option<Recipe>,
     /// Which of the model's files it lies in, counted from 0.
     pub file: u32,
     /// The offset of the first byte from the start of that file.
@@ -38,6 +43,22 @@ impl TensorInfo {
     /// All elements.
     pub fn elements(&self) -> u64 {
         self.dims.iter().product()
+    }
+
+    /// Bytes, made already or not.
+    pub fn byte_len(&self) -> usize {
+        self.recipe.as_ref().map_or(self.data.len(), Recipe::len)
+    }
+
+    /// The bytes: those that are there, or such as are made now, in private memory that goes with the last view of them.
+    ///
+    /// # Errors
+    /// `OutOfMemory` naming the tensor.
+    pub async fn bytes(&self, budget: &Arc<MemoryBudget>, pace: &Pace) -> Result<SharedBytes> {
+        match &self.recipe {
+            None => Ok(self.data.clone()),
+            Some(recipe) => recipe.make(budget, pace).await.map_err(|error| error.at(format_args!("tensor '{}'", self.name))),
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Tensors written anew in another type: rows decoded and encoded in pieces, as items of a pool's run.
 //!
 //! The encoders are those of `quant`, compiled here once for each level of vector instructions; all levels give the same bits. What becomes
-//! of the bytes is the caller's business ([`Sink`]): they come in pieces, in no order, from several threads.
+//! of the bytes is the caller's business ([`Sink`]): they come in pieces, in no order, from several threads. What was read of a mapped file is
+//! let go piece by piece, so that the process does not grow by the file.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -132,6 +133,7 @@ impl<'a> Recoding<'a> {
             let start = item * COPIED;
             let end = tensor.data.len().min(start + COPIED);
             (self.sink)(number, start as u64, &tensor.data[start..end])?;
+            tensor.data.forget(start..end);
             self.done.fetch_add(((end - start) / tensor.from.block_bytes() * tensor.from.block_len()) as u64, Ordering::Relaxed);
             return Ok(());
         }
@@ -160,6 +162,8 @@ impl<'a> Recoding<'a> {
                 Error::invalid_file(format!("tensor '{}': {place}: {error}", tensor.name))
             })?;
         }
+        let start = piece.row * from_row + from_start;
+        tensor.data.forget(start..start + (piece.rows - 1) * from_row + from_len);
         (self.sink)(number, (piece.row * to_row + to_start) as u64, &bytes[..piece.rows * to_len])?;
         self.done.fetch_add((piece.rows * cols) as u64, Ordering::Relaxed);
         Ok(())

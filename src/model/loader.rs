@@ -114,7 +114,11 @@ impl Parts {
         pace.stage(FILE);
         let files = Files::open(origin, options.access, budget, pace).await?;
         pace.stage(METADATA);
-        let conversion = if options.vocab_only { Conversion::Leave } else { conversion };
+        let conversion = match options.quantize {
+            _ if options.vocab_only => Conversion::Leave,
+            Some(_) => Conversion::Later,
+            None => conversion,
+        };
         let mut file = ModelFile::read(files, conversion, budget, pace).await?;
         pace.stage(TOKENIZER);
         let tokenizer = tokenizer(&mut file, pace).await.map_err(|error| error.at(file.name()))?;

@@ -38,16 +38,27 @@ pub(super) async fn requantise(
     pace.expect(file.tensors.iter().map(TensorInfo::elements).sum());
     let mut done = 0;
     for (tensor, to) in file.tensors.iter_mut().zip(types) {
+        let blank = |len: usize| Ok::<_, Error>(Leaving::blank(budget, MemoryCategory::WeightsPrivate, len, pace.remains())?.into());
         if tensor.ty != to {
-            let recoded = recoded(tensor, to)?;
+            // Of a tensor that is made for this alone, the old data goes here; and where it was private and nobody else has it.
+            let mut recoded = recoded(tensor, to)?;
             let len = recoded.bytes().ok_or_else(|| Error::out_of_memory(format!("tensor '{}' passes the address space", tensor.name)))?;
-            // The old data goes here, where it was private and nobody else has it.
             tensor.data = match runtime {
-                None => Leaving::blank(budget, MemoryCategory::WeightsPrivate, len, pace.remains())?.into(),
-                Some(runtime) => in_memory(runtime, recoded, len, done, pace).await?,
+                None => blank(len)?,
+                Some(runtime) => {
+                    recoded.data = tensor.bytes(budget, pace).await?;
+                    in_memory(runtime, recoded, len, done, pace).await?
+                }
             };
             tensor.ty = to;
+        } else if tensor.recipe.is_some() {
+            tensor.data = match runtime {
+                None => blank(tensor.byte_len())?,
+                Some(_) => tensor.bytes(budget, pace).await?,
+            };
         }
+        tensor.recipe = None;
+        pace.give_back().await;
         done += tensor.elements();
         pace.reach(done);
     }

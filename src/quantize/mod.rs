@@ -73,8 +73,8 @@ impl Quantize {
     ///
     /// It works in pieces of some hundred microseconds on the polling thread and the runtime's. The new file is beside its place under another name
     /// until it is whole; a job that fails or is given up removes it, and a file that is at `output` already stays as it is until then.
-    /// Memory: some hundred KiB for each thread, and the tables of the file; what has to be converted while such a file is read (eight-bit floats); with a
-    /// text, what a session needs.
+    /// Memory: some hundred KiB for each thread, and the tables of the file; the largest of the tensors that have to be converted first (eight-bit
+    /// floats: four bytes for each of its weights); with a text, what the loaded model and a session need.
     ///
     /// The work fails with `Io` where the system refuses (the disk is full), `InvalidFile` naming the tensor, row and column of a value that is NaN,
     /// infinite or beyond the range of its new type, `Unsupported` for what can't be decoded or, with a text, can't be run.

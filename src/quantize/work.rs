@@ -36,7 +36,7 @@ pub(super) async fn quantize(runtime: &Runtime, input: &Path, output: &Path, opt
     match &options.importance {
         None => {
             pace.stage(1);
-            let file = ModelFile::read(files, Conversion::Done, runtime.budget(), pace).await?;
+            let file = ModelFile::read(files, Conversion::Later, runtime.budget(), pace).await?;
             let outline = outline(&file, outline::added(&file, runtime.budget(), pace).await?)?;
             pace.stage(2);
             work.write(&file, &outline, BTreeMap::new()).await
@@ -67,11 +67,19 @@ struct Work<'a> {
     pace: &'a Pace,
 }
 
-/// A part of a tensor that is written.
-struct Placed {
-    /// The number of the tensor.
+/// A tensor of the source that is written.
+struct Part {
+    recoded: Recoded,
+    /// Its number in the source.
+    source: usize,
+    place: Place,
+}
+
+/// Where a tensor of the source goes.
+struct Place {
+    /// The number of the tensor that it is a part of.
     target: usize,
-    /// Where the part begins in it.
+    /// Where it begins in that.
     start: u64,
     /// Where rows of so many bytes come in another order.
     order: Option<(RowOrder, u64)>,
@@ -82,25 +90,39 @@ impl Work<'_> {
     async fn write(&self, file: &ModelFile, outline: &Outline, importance: BTreeMap<String, Vec<f32>>) -> Result<Quantized> {
         let Self { runtime, pace, .. } = *self;
         let at = |error: Error| error.at(file.name());
-        let (parts, places) = parts(file, outline, importance).map_err(at)?;
+        let parts = parts(file, outline, importance).map_err(at)?;
         let changed = outline.targets.iter().filter(|target| target.info.ty != target.ty).count() as u64;
         pace.expect(file.tensors.iter().map(TensorInfo::elements).sum());
 
         let tensors = outline.targets.iter().map(|target| GgufTensor { name: &target.info.name, dims: &target.info.dims, ty: target.ty });
         let (metadata, tensors) = (outline.metadata(file, self.mix), tensors.collect::<Vec<_>>());
         let writer = GgufWriter::create(self.output, &metadata, &tensors, outline.alignment, pace).await?;
-        let sink = |number: usize, at: u64, bytes: &[u8]| places[number].write(&writer, at, bytes);
-        let stop = || pace.is_cancelled();
-        let recoding = Recoding::new(parts, runtime.kernels(), runtime.budget(), runtime.threads(), &sink, &stop).map_err(at)?;
-        recode(&recoding, Runner::new(runtime, self.threads), 0, pace).await.map_err(at)?;
-        drop(recoding);
+        let (there, to_be_made): (Vec<Part>, Vec<Part>) = parts.into_iter().partition(|part| file.tensors[part.source].recipe.is_none());
+        let mut done = self.write_parts(&writer, there, 0).await.map_err(at)?;
+        // One by one, so that no more than one is in memory.
+        for mut part in to_be_made {
+            part.recoded.data = file.tensors[part.source].bytes(runtime.budget(), pace).await.map_err(at)?;
+            done = self.write_parts(&writer, vec![part], done).await.map_err(at)?;
+            pace.give_back().await;
+        }
         let bytes_after = writer.len();
         writer.finish()?;
         Ok(Quantized { tensors: tensors.len() as u64, changed, bytes_before: file.len(), bytes_after, importance_tokens: 0 })
     }
+
+    /// Writes `parts`, whose bytes are there; `done` elements were written before them. Elements written then.
+    async fn write_parts(&self, writer: &GgufWriter, parts: Vec<Part>, done: u64) -> Result<u64> {
+        let Self { runtime, pace, .. } = *self;
+        let (tensors, places): (Vec<_>, Vec<_>) = parts.into_iter().map(|part| (part.recoded, part.place)).unzip();
+        let sink = |number: usize, at: u64, bytes: &[u8]| places[number].write(writer, at, bytes);
+        let stop = || pace.is_cancelled();
+        let recoding = Recoding::new(tensors, runtime.kernels(), runtime.budget(), runtime.threads(), &sink, &stop)?;
+        recode(&recoding, Runner::new(runtime, self.threads), done, pace).await?;
+        Ok(done + recoding.elements_done())
+    }
 }
 
-impl Placed {
+impl Place {
     /// Writes `bytes` of the part from its byte `at` on.
     fn write(&self, writer: &GgufWriter, mut at: u64, mut bytes: &[u8]) -> Result<()> {
         let Some((order, row_bytes)) = self.order else { return writer.write(self.target, self.start + at, bytes) };
@@ -115,23 +137,24 @@ impl Placed {
 }
 
 /// The tensors of `file` to be written, and where to.
-fn parts(file: &ModelFile, outline: &Outline, mut importance: BTreeMap<String, Vec<f32>>) -> Result<(Vec<Recoded>, Vec<Placed>)> {
-    let (mut parts, mut places) = (Vec::new(), Vec::new());
+fn parts(file: &ModelFile, outline: &Outline, mut importance: BTreeMap<String, Vec<f32>>) -> Result<Vec<Part>> {
+    let mut parts = Vec::new();
     for (number, target) in outline.targets.iter().enumerate() {
         let mut start = 0;
-        for tensor in target.parts.iter().map(|&part| &file.tensors[part]) {
-            let mut part = recoded(tensor, target.ty)?;
-            part.importance = importance.remove(&tensor.name).unwrap_or_default();
+        for &source in &target.parts {
+            let tensor = &file.tensors[source];
+            let mut recoded = recoded(tensor, target.ty)?;
+            recoded.importance = importance.remove(&tensor.name).unwrap_or_default();
             if target.order.is_some() && tensor.dims.len() == 1 {
                 // Each element of a vector whose order changes is a row.
-                (part.cols, part.rows) = (1, part.cols);
+                (recoded.cols, recoded.rows) = (1, recoded.cols);
             }
             let too_long = || Error::out_of_memory(format!("tensor '{}' passes the address space", tensor.name));
-            let (bytes, rows) = (part.bytes().ok_or_else(too_long)?, part.rows);
-            places.push(Placed { target: number, start, order: target.order.map(|order| (order, (bytes / rows) as u64)) });
-            parts.push(part);
+            let bytes = if tensor.ty == target.ty { tensor.byte_len() } else { recoded.bytes().ok_or_else(too_long)? };
+            let order = target.order.map(|order| (order, (bytes / recoded.rows) as u64));
+            parts.push(Part { recoded, source, place: Place { target: number, start, order } });
             start += bytes as u64;
         }
     }
-    Ok((parts, places))
+    Ok(parts)
 }

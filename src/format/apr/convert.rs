@@ -2,13 +2,11 @@
 
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
-
 use half::f16;
 
-use super::super::model_file::Conversion;
-use crate::base::memory::{Filling, Leaving};
-use crate::base::{Error, MemoryBudget, MemoryCategory, Pace, Result, SharedBytes};
+use super::super::recipe::{self, Found, Recipe};
+use crate::base::memory::Filling;
+use crate::base::{Error, Pace, Result, SharedBytes};
 use crate::quant::{TensorType, row_bytes};
 
 /// Values in a block of AprQ4, and its bytes: a scale in F16 and sixteen bytes of nibbles, each value + 8, the earlier value in the lower nibble.
@@ -75,74 +73,89 @@ impl Stored {
     }
 }
 
-/// Type and bytes of a tensor to compute with: AprQ4 as Q4_0 where its blocks lie within rows, else F32; AprQ8 as F32, which is exact.
+/// The type of a tensor to compute with, and its bytes: AprQ4 as Q4_0 where its blocks lie within rows, else F32; AprQ8 as F32, which is exact.
 ///
 /// # Errors
-/// `Unsupported` for unsigned bytes, `OutOfMemory`.
-pub(super) async fn tensor(
-    stored: Stored,
-    dims: &[u64],
-    data: &SharedBytes,
-    conversion: Conversion,
-    budget: &Arc<MemoryBudget>,
-    pace: &Pace,
-) -> Result<Option<(TensorType, SharedBytes)>> {
+/// `Unsupported` for unsigned bytes, `OutOfMemory` for what passes the address space.
+pub(super) fn tensor(stored: Stored, dims: &[u64], data: &SharedBytes) -> Result<(TensorType, Found)> {
     let elements = dims.iter().product::<u64>() as usize;
-    let (ty, len) = match stored {
-        Stored::Plain(ty) => return Ok(Some((ty, data.clone()))),
+    let (ty, way, len) = match stored {
+        Stored::Plain(ty) => return Ok((ty, Found::InPlace(data.clone()))),
         Stored::U8 => return Err(Error::unsupported("elements are unsigned bytes, no weights")),
-        Stored::AprQ4 if dims[0].is_multiple_of(Q4_VALUES as u64) => (TensorType::Q4_0, Some(data.len())),
-        Stored::AprQ4 | Stored::AprQ8 => (TensorType::F32, elements.checked_mul(4)),
+        Stored::AprQ4 if dims[0].is_multiple_of(Q4_VALUES as u64) => (TensorType::Q4_0, Way::Q4ToBlocks, Some(data.len())),
+        Stored::AprQ4 => (TensorType::F32, Way::Q4ToFloats { elements }, elements.checked_mul(4)),
+        Stored::AprQ8 => (TensorType::F32, Way::Q8ToFloats, elements.checked_mul(4)),
     };
-    let len = len.ok_or_else(|| Error::out_of_memory(format!("{elements} floats")))?;
-    match conversion {
-        Conversion::Leave => return Ok(None),
-        Conversion::Blank => {
-            let blank = Leaving::blank(budget, MemoryCategory::WeightsPrivate, len, pace.remains())?;
-            return Ok(Some((ty, blank.into())));
-        }
-        Conversion::Done => {}
+    let steps = recipe::Steps::Apr(Steps { data: data.clone(), way });
+    Ok((ty, Found::ToBeMade(Recipe::new(len, steps)?)))
+}
+
+/// How the bytes of a tensor are made.
+#[derive(Debug, Clone)]
+pub(in super::super) struct Steps {
+    data: SharedBytes,
+    way: Way,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Q4ToBlocks,
+    Q4ToFloats { elements: usize },
+    Q8ToFloats,
+}
+
+impl Steps {
+    /// What they are made of.
+    pub(in super::super) fn source(&self) -> &SharedBytes {
+        &self.data
     }
-    let mut filling = Filling::new(budget, MemoryCategory::WeightsPrivate, len, pace.remains())?;
-    match (stored, ty) {
-        (Stored::AprQ8, _) => {
-            let (scale, values) = data.split_at(4);
-            let scale = f32::from_le_bytes(scale.try_into().expect("four bytes"));
-            for part in values.chunks(PART) {
-                let out = filling.next(4 * part.len());
-                for (out, &value) in out.chunks_exact_mut(4).zip(part) {
-                    out.copy_from_slice(&(f32::from(value as i8) * scale).to_le_bytes());
-                }
-                pace.spend(4 * part.len()).await;
-            }
-        }
-        (_, TensorType::Q4_0) => {
-            for part in data.chunks(PART / Q4_VALUES * Q4_BYTES) {
-                let out = filling.next(part.len());
-                for (out, block) in out.chunks_exact_mut(Q4_BYTES).zip(part.chunks_exact(Q4_BYTES)) {
-                    out[..2].copy_from_slice(&block[..2]);
-                    // There the lower nibbles are the first sixteen values, the upper ones the others.
-                    for index in 0..16 {
-                        out[2 + index] = nibble(block, index) | nibble(block, index + 16) << 4;
+
+    /// Makes the bytes.
+    ///
+    /// # Errors
+    /// None; readers of other containers have some.
+    pub(in super::super) async fn take(&self, filling: &mut Filling, pace: &Pace) -> Result<()> {
+        let Self { data, way } = self;
+        match *way {
+            Way::Q8ToFloats => {
+                let (scale, values) = data.split_at(4);
+                let scale = f32::from_le_bytes(scale.try_into().expect("four bytes"));
+                for part in values.chunks(PART) {
+                    let out = filling.next(4 * part.len());
+                    for (out, &value) in out.chunks_exact_mut(4).zip(part) {
+                        out.copy_from_slice(&(f32::from(value as i8) * scale).to_le_bytes());
                     }
+                    pace.spend(4 * part.len()).await;
                 }
-                pace.spend(4 * part.len()).await;
+            }
+            Way::Q4ToBlocks => {
+                for part in data.chunks(PART / Q4_VALUES * Q4_BYTES) {
+                    let out = filling.next(part.len());
+                    for (out, block) in out.chunks_exact_mut(Q4_BYTES).zip(part.chunks_exact(Q4_BYTES)) {
+                        out[..2].copy_from_slice(&block[..2]);
+                        // There the lower nibbles are the first sixteen values, the upper ones the others.
+                        for index in 0..16 {
+                            out[2 + index] = nibble(block, index) | nibble(block, index + 16) << 4;
+                        }
+                    }
+                    pace.spend(4 * part.len()).await;
+                }
+            }
+            Way::Q4ToFloats { elements } => {
+                let mut left = elements;
+                for block in data.chunks_exact(Q4_BYTES) {
+                    let scale = f16::from_le_bytes([block[0], block[1]]).to_f32();
+                    let count = left.min(Q4_VALUES);
+                    for (index, out) in filling.next(4 * count).chunks_exact_mut(4).enumerate() {
+                        out.copy_from_slice(&(f32::from(i16::from(nibble(block, index)) - 8) * scale).to_le_bytes());
+                    }
+                    left -= count;
+                    pace.spend(4 * Q4_VALUES).await;
+                }
             }
         }
-        _ => {
-            let mut left = elements;
-            for block in data.chunks_exact(Q4_BYTES) {
-                let scale = f16::from_le_bytes([block[0], block[1]]).to_f32();
-                let count = left.min(Q4_VALUES);
-                for (index, out) in filling.next(4 * count).chunks_exact_mut(4).enumerate() {
-                    out.copy_from_slice(&(f32::from(i16::from(nibble(block, index)) - 8) * scale).to_le_bytes());
-                }
-                left -= count;
-                pace.spend(4 * Q4_VALUES).await;
-            }
-        }
+        Ok(())
     }
-    Ok(Some((ty, filling.finish().into())))
 }
 
 /// Value `index` of a block of AprQ4, plus 8.
@@ -153,16 +166,17 @@ fn nibble(block: &[u8], index: usize) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::at_once;
+    use crate::base::{MemoryBudget, at_once};
     use crate::quant::decode_row;
 
     fn converted(stored: Stored, dims: &[u64], data: &[u8]) -> (TensorType, Vec<f32>) {
         let budget = MemoryBudget::new(u64::MAX);
         let data = SharedBytes::copied(data);
-        let found = at_once(tensor(stored, dims, &data, Conversion::Done, &budget, &Pace::unhurried())).unwrap().unwrap();
+        let (ty, Found::ToBeMade(recipe)) = tensor(stored, dims, &data).unwrap() else { panic!("in place") };
+        let bytes = at_once(recipe.make(&budget, &Pace::unhurried())).unwrap();
         let mut values = vec![0.0; dims.iter().product::<u64>() as usize];
-        decode_row(found.0, &found.1, &mut values).unwrap();
-        (found.0, values)
+        decode_row(ty, &bytes, &mut values).unwrap();
+        (ty, values)
     }
 
     #[test]

@@ -24,6 +24,7 @@ use super::tensor::TensorInfo;
 use crate::base::sort::sort;
 use crate::base::vectors::with_capacity;
 use crate::base::{Error, MemoryBudget, Pace, Result, SharedBytes};
+pub(super) use convert::Steps;
 use convert::Stored;
 use settings::Settings;
 
@@ -103,9 +104,9 @@ pub(super) async fn read(
                 }
             },
         };
-        let parts = convert::tensor(entry.stored, &entry.dims, &entry.data, conversion, budget, pace).await.map_err(at)?;
-        let Some((ty, data)) = parts else { continue };
-        tensors.push(TensorInfo { name, dims: entry.dims, ty, data, file: 0, offset: entry.offset });
+        let (ty, found) = convert::tensor(entry.stored, &entry.dims, &entry.data).map_err(at)?;
+        let Some((data, recipe)) = found.settled(conversion, budget, pace).await.map_err(at)? else { continue };
+        tensors.push(TensorInfo { name, dims: entry.dims, ty, data, recipe, file: 0, offset: entry.offset });
     }
     let metadata = settings.entries(&architecture, budget)?.finish(pace).await?;
     Ok(Contents { metadata, tensors, rotary, tokenizer: None, container: Container::Apr })

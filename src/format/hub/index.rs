@@ -4,8 +4,7 @@
 
 use std::collections::HashMap;
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde_json::Value;
 
 use super::super::json;
 use super::super::source::Source;
@@ -25,13 +24,6 @@ pub(in super::super) struct Index {
     files: Vec<String>,
 }
 
-#[derive(Deserialize)]
-struct RawIndex {
-    weight_map: serde_json::Map<String, serde_json::Value>,
-    #[serde(rename = "metadata")]
-    _metadata: Option<IgnoredAny>,
-}
-
 impl Index {
     /// Reads an index.
     ///
@@ -42,9 +34,11 @@ impl Index {
     }
 
     fn parse(bytes: &[u8], name: &str) -> Result<Self> {
-        // Read twice: once to refuse keys that stand twice, once by what may stand there.
-        json::object(bytes)?;
-        let RawIndex { weight_map, .. } = json::typed(bytes)?;
+        let weight_map = match json::object(bytes)?.remove("weight_map") {
+            Some(Value::Object(weight_map)) => weight_map,
+            Some(other) => return Err(Error::invalid_file(format!("key 'weight_map': expected an object, found {}", json::kind(&other)))),
+            None => return Err(Error::invalid_file("there is no key 'weight_map'")),
+        };
         let mut files: Vec<String> = weight_map.values().filter_map(|file| file.as_str()).map(str::to_owned).collect();
         files.sort_unstable();
         files.dedup();
@@ -129,7 +123,8 @@ mod tests {
             (r#"{"weight_map": {}}"#, "names no file"),
             (r#"{"weight_map": {"a": 1, "b": "x.safetensors"}}"#, "tensor 'a': expected"),
             (r#"{"weight_map": {"a": "x.safetensors", "a": "x.safetensors"}}"#, "stands twice"),
-            (r#"{}"#, "missing field `weight_map`"),
+            (r#"{}"#, "no key 'weight_map'"),
+            (r#"{"weight_map": []}"#, "expected an object, found an array"),
         ] {
             let error = Index::parse(text.as_bytes(), "index").unwrap_err();
             assert!(error.message().contains(says), "{error}");

@@ -31,7 +31,8 @@ use crate::base::vectors::with_capacity;
 use crate::base::{Error, MemoryBudget, Pace, Result, SharedBytes};
 use crate::quant::TensorType;
 use config::Config;
-use convert::Converter;
+pub(super) use convert::Steps;
+use convert::{Converted, Converter};
 use families::Family;
 use names::{Change, Grouping, Part, Place as NamePlace};
 
@@ -125,12 +126,13 @@ pub(super) async fn read(folder: Folder, conversion: Conversion, budget: &Arc<Me
     {
         return Err(config.error("tie_word_embeddings", format!("false, but there is no tensor '{output}'")));
     }
-    let converter = Converter { conversion, block: block(&config)?, grouping: draft.grouping, budget, pace };
-    let mut tensors = assemble(&folder, family, tied == Some(true), &found, &converter).await?;
+    let converter = Converter { block: block(&config)?, grouping: draft.grouping };
+    let assembly = Assembly { folder: &folder, family, tied: tied == Some(true), converter, conversion };
+    let mut tensors = assembly.tensors(&found, budget, pace).await?;
     for (name, values) in draft.made.iter().filter(|(_, values)| !found.is_empty() && !values.is_empty()) {
         let data: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         let (dims, data) = (vec![values.len() as u64], SharedBytes::copied(&data));
-        tensors.push(TensorInfo { name: (*name).to_owned(), dims, ty: TensorType::F32, data, file: 0, offset: 0 });
+        tensors.push(TensorInfo { name: (*name).to_owned(), dims, ty: TensorType::F32, data, recipe: None, file: 0, offset: 0 });
     }
     let metadata = draft.entries.finish(pace).await?;
     Ok(Contents { metadata, tensors, rotary: family.rotary, tokenizer, container: Container::Safetensors })
@@ -149,30 +151,43 @@ async fn tables(folder: &Folder, pace: &Pace) -> Result<Vec<Found>> {
     Ok(found)
 }
 
-/// The tensors under their canonical names.
-async fn assemble(folder: &Folder, family: &Family, tied: bool, found: &[Found], converter: &Converter<'_>) -> Result<Vec<TensorInfo>> {
-    let by_name: HashMap<&str, &RawTensor> = found.iter().map(|found| (&*found.raw.name, &found.raw)).collect();
-    let mut tensors = with_capacity(found.len(), "tensors")?;
-    for Found { raw, file } in found {
-        converter.pace.spend(TENSOR_COST).await;
-        let at = |error: Error| error.at(format_args!("tensor '{}'", raw.name)).at(folder.weights[*file as usize].name());
-        let parts = match family.place(&raw.name) {
-            NamePlace::Tensors(parts) => parts,
-            NamePlace::Nowhere => continue,
-            NamePlace::Unknown if is_scale(&raw.name, &by_name) => continue,
-            NamePlace::Unknown => {
-                return Err(at(Error::unsupported(format!("it has no place in architecture '{}'", family.architecture))));
+/// What tensors of a folder become a model's by.
+struct Assembly<'a> {
+    folder: &'a Folder,
+    family: &'a Family,
+    /// Whether the embedding makes the logits too.
+    tied: bool,
+    converter: Converter,
+    conversion: Conversion,
+}
+
+impl Assembly<'_> {
+    /// The tensors under their canonical names.
+    async fn tensors(&self, found: &[Found], budget: &Arc<MemoryBudget>, pace: &Pace) -> Result<Vec<TensorInfo>> {
+        let by_name: HashMap<&str, &RawTensor> = found.iter().map(|found| (&*found.raw.name, &found.raw)).collect();
+        let mut tensors = with_capacity(found.len(), "tensors")?;
+        for Found { raw, file } in found {
+            pace.spend(TENSOR_COST).await;
+            let at = |error: Error| error.at(format_args!("tensor '{}'", raw.name)).at(self.folder.weights[*file as usize].name());
+            let parts = match self.family.place(&raw.name) {
+                NamePlace::Tensors(parts) => parts,
+                NamePlace::Nowhere => continue,
+                NamePlace::Unknown if is_scale(&raw.name, &by_name) => continue,
+                NamePlace::Unknown => {
+                    return Err(at(Error::unsupported(format!("it has no place in architecture '{}'", self.family.architecture))));
+                }
+            };
+            for Part { name, change } in parts {
+                if self.tied && name == OUTPUT {
+                    continue;
+                }
+                let Converted { ty, dims, found } = self.converter.converted(raw, &by_name, change).map_err(at)?;
+                let Some((data, recipe)) = found.settled(self.conversion, budget, pace).await.map_err(at)? else { continue };
+                tensors.push(TensorInfo { name, dims, ty, data, recipe, file: *file, offset: raw.offset });
             }
-        };
-        for Part { name, change } in parts {
-            if tied && name == OUTPUT {
-                continue;
-            }
-            let Some((ty, dims, data)) = converter.convert(raw, &by_name, change).await.map_err(at)? else { continue };
-            tensors.push(TensorInfo { name, dims, ty, data, file: *file, offset: raw.offset });
         }
+        Ok(tensors)
     }
-    Ok(tensors)
 }
 
 /// Whether a tensor only says how another one, or an activation, was made eight bits wide.

@@ -9,11 +9,10 @@
 use std::collections::HashMap;
 
 use super::super::safetensors::{Dtype, RawTensor};
-use super::convert::{Converter, Made, alternating};
+use super::convert::alternating;
 use super::names::Lot;
 use crate::base::memory::Filling;
-use crate::base::{Error, MemoryCategory, Result};
-use crate::quant::TensorType;
+use crate::base::{Error, Pace, Result, SharedBytes};
 
 /// Bytes of the 32 codes of a block.
 const CODES: usize = 16;
@@ -21,11 +20,19 @@ const CODES: usize = 16;
 /// What the names of codes end with, and those of their scales.
 const SUFFIXES: (&str, &str) = ("_blocks", "_scales");
 
+/// Codes and scales in one tensor.
+pub(super) struct Joined {
+    pub dims: Vec<u64>,
+    /// Bytes: no more than the two tensors take, which are in memory.
+    pub len: usize,
+    pub scales: SharedBytes,
+}
+
 /// The rows of `lot`, of codes shaped `[16, blocks, rows, …]` (the innermost first) and scales shaped `[blocks, rows, …]`.
 ///
 /// # Errors
-/// `InvalidFile` where there are no scales, or types and shapes are others; `OutOfMemory`.
-pub(super) async fn joined(converter: &Converter<'_>, codes: &RawTensor, by_name: &HashMap<&str, &RawTensor>, lot: Lot) -> Result<Made> {
+/// `InvalidFile` where there are no scales, or types and shapes are others.
+pub(super) fn joined(codes: &RawTensor, by_name: &HashMap<&str, &RawTensor>, lot: Lot) -> Result<Joined> {
     let name = codes.name.strip_suffix(SUFFIXES.0).map(|stem| format!("{stem}{}", SUFFIXES.1));
     let name = name.ok_or_else(|| Error::internal("codes of another name"))?;
     let scales = by_name.get(&*name).ok_or_else(|| Error::invalid_file(format!("there is no tensor '{name}'")))?;
@@ -43,26 +50,23 @@ pub(super) async fn joined(converter: &Converter<'_>, codes: &RawTensor, by_name
     let mut dims = codes.dims[1..].to_vec();
     dims[0] = blocks.checked_mul(2 * CODES as u64).ok_or_else(|| Error::invalid_file(format!("{blocks} blocks")))?;
     dims[1] = lot.of(rows).ok_or_else(|| alternating(rows))?;
+    Ok(Joined { dims, len: scales.data.len() / lot.stride().1 * (1 + CODES), scales: scales.data.clone() })
+}
 
+/// Makes the bytes of what [`joined`] has found.
+pub(super) async fn join(codes: &RawTensor, scales: &SharedBytes, lot: Lot, filling: &mut Filling, pace: &Pace) {
     let (first, step) = lot.stride();
-    let across = blocks as usize;
-    // No more than the two tensors take, which are in memory.
-    let len = scales.data.len() / step * (1 + CODES);
-    if let Some(instead) = converter.instead(len)? {
-        return Ok(instead.map(|bytes| (TensorType::MXFP4, dims, bytes)));
-    }
-    let mut filling = Filling::new(converter.budget, MemoryCategory::WeightsPrivate, len, converter.pace.remains())?;
+    let across = codes.dims[1] as usize;
     // Rows alternate within each matrix of a stack: an even number each, so that they do so in the whole as well.
-    let given = codes.data.chunks_exact(CODES * across).zip(scales.data.chunks_exact(across));
+    let given = codes.data.chunks_exact(CODES * across).zip(scales.chunks_exact(across));
     for (codes, scales) in given.skip(first).step_by(step) {
         let out = filling.next((1 + CODES) * across);
         for ((out, codes), &scale) in out.chunks_exact_mut(1 + CODES).zip(codes.chunks_exact(CODES)).zip(scales) {
             out[0] = scale;
             put_apart(codes, &mut out[1..]);
         }
-        converter.pace.spend(codes.len()).await;
+        pace.spend(codes.len()).await;
     }
-    Ok(Some((TensorType::MXFP4, dims, filling.finish().into())))
 }
 
 /// The codes of a block: from pairs of neighbours to pairs that are 16 apart.
@@ -74,7 +78,7 @@ fn put_apart(neighbours: &[u8], out: &mut [u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::quant;
+    use crate::quant::{self, TensorType};
 
     /// The element `i` of a block has the code `i % 16`, which is read back from GGUF's block.
     #[test]
