@@ -118,7 +118,7 @@ impl Tokenizer {
             Some(kind) => candidates(kind, &mut plain, &bounds, &json, pace).await?,
             None => vec![],
         };
-        let translation = if candidates.is_empty() { None } else { nearest(&own, &plain, &candidates, pace).await? };
+        let translation = if candidates.is_empty() { None } else { nearest(&own, &plain, &candidates, pace).await };
         Ok((own, translation))
     }
 }
@@ -171,23 +171,23 @@ async fn candidates(kind: Kind, plain: &mut Definition, bounds: &(Vec<u32>, Vec<
 }
 
 /// The first candidate that is exact, or else the nearest of those that are near.
-async fn nearest(own: &Tokenizer, plain: &Definition, candidates: &[Candidate], pace: &Pace) -> Result<Option<Translation>> {
-    let trials = trials(own, pace).await?;
+async fn nearest(own: &Tokenizer, plain: &Definition, candidates: &[Candidate], pace: &Pace) -> Option<Translation> {
+    let trials = trials(own, pace).await;
     let mut near: Option<(usize, Definition)> = None;
     for candidate in candidates {
         let definition = candidate.definition(plain);
         // What can't be built is no translation.
         let Ok(tokenizer) = Tokenizer::new_paced(definition.clone(), pace).await else { continue };
         let most = near.as_ref().map_or(MADE / SHARE, |(least, _)| *least - 1);
-        let Some(different) = differences(&trials, &tokenizer, false, most, pace).await? else { continue };
+        let Some(different) = differences(&trials, &tokenizer, false, most, pace).await else { continue };
         if different > 0 {
             near = Some((different, definition));
             continue;
         }
-        let is_exact = differences(&trials, &tokenizer, true, 0, pace).await?.is_some();
-        return Ok(Some(Translation { definition, is_exact }));
+        let is_exact = differences(&trials, &tokenizer, true, 0, pace).await.is_some();
+        return Some(Translation { definition, is_exact });
     }
-    Ok(near.map(|(_, definition)| Translation { definition, is_exact: false }))
+    near.map(|(_, definition)| Translation { definition, is_exact: false })
 }
 
 /// The tokenizer models of GGUF.
@@ -277,7 +277,7 @@ fn encoded(tokenizer: &Tokenizer, text: &[u8], way: EncodeOptions) -> Result<Vec
 }
 
 /// The texts that are tried, and what they are to become.
-async fn trials(own: &Tokenizer, pace: &Pace) -> Result<Vec<Trial>> {
+async fn trials(own: &Tokenizer, pace: &Pace) -> Vec<Trial> {
     let added: Vec<&[u8]> =
         (0..own.vocab_size()).filter(|&id| own.is_special(id)).filter_map(|id| own.token_text(id)).take(ADDED).collect();
     let within: Vec<u8> = added.iter().flat_map(|token| [b"word ", *token, b" and", *token, b"\n"].concat()).collect();
@@ -299,28 +299,30 @@ async fn trials(own: &Tokenizer, pace: &Pace) -> Result<Vec<Trial>> {
     }
     let mut trials = Vec::with_capacity(texts.len());
     for text in texts {
-        let ids = [encoded(own, &text, WAYS[0])?, encoded(own, &text, WAYS[1])?];
-        trials.push(Trial { text, ids });
+        // A text for which the file itself has no ids tells nothing.
+        if let (Ok(plain), Ok(parsed)) = (encoded(own, &text, WAYS[0]), encoded(own, &text, WAYS[1])) {
+            trials.push(Trial { text, ids: [plain, parsed] });
+        }
         pace.spend(1 << 14).await;
     }
-    Ok(trials)
+    trials
 }
 
 /// For how many texts `other` gives other ids, `None` for more than `most`: of all texts, in templates too, where they are to be `exact`; else of
 /// those of users that do not begin with a space or its sign.
-async fn differences(trials: &[Trial], other: &Tokenizer, exact: bool, most: usize, pace: &Pace) -> Result<Option<usize>> {
+async fn differences(trials: &[Trial], other: &Tokenizer, exact: bool, most: usize, pace: &Pace) -> Option<usize> {
     let mut different = 0;
     for Trial { text, ids } in trials.iter().filter(|trial| exact || !trial.text.starts_with(b" ") && !trial.text.starts_with(SPACE)) {
         let ways = if exact { &WAYS[..] } else { &WAYS[..1] };
         let mut same = true;
         for (&way, ids) in ways.iter().zip(ids) {
-            same &= encoded(other, text, way)? == *ids;
+            same &= encoded(other, text, way).is_ok_and(|given| given == *ids);
         }
         different += usize::from(!same);
         if different > most {
-            return Ok(None);
+            return None;
         }
         pace.spend(1 << 14).await;
     }
-    Ok(Some(different))
+    Some(different)
 }
