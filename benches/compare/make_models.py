@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Make the synthetic models of the comparisons, quantised by llama.cpp itself.
+"""Make the synthetic models of the comparisons, quantised by llama.cpp itself (some types are filled with random codes: filled.py, from the
+Q6_K file). MXFP4, which llama.cpp writes for experts only, is written by c-examples/build/quantize.
 
     make_models.py --vocabularies DIR --out DIR tinyllama                  # F16 and every type
     make_models.py --vocabularies DIR --out DIR phi-2 --types Q4_K_M Q8_0  # F16 is the source and always made
@@ -12,9 +13,11 @@ import argparse
 import pathlib
 import time
 
+import filled
 import shapes
 
 TYPES = ["F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K_M", "Q4_K_M", "Q5_K_M", "Q6_K"]
+TYPES += ["IQ4_NL", "IQ4_XS", *filled.TYPES]
 MAIN_SHAPES = ["tinyllama", "qwen3-0.6b", "qwen2.5-0.5b", "phi-2", "llama3.2-1b"]
 
 
@@ -53,7 +56,9 @@ def main():
         source = args.out / f"{name}-F16.gguf"
         make(source, lambda path: shapes.write(name, args.vocabularies, path, args.seed))
         for kind in args.types:
-            if kind != "F16":
+            if kind in filled.TYPES:
+                make(args.out / f"{name}-{kind}.gguf", lambda path: filled.write(args.out / f"{name}-Q6_K.gguf", path, kind, args.seed))
+            elif kind != "F16":
                 import llama  # only here: making F16 files needs no llama.cpp
 
                 make(args.out / f"{name}-{kind}.gguf", lambda path: llama.quantize(source, path, kind, args.threads))

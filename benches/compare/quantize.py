@@ -7,7 +7,8 @@
 MODEL is in F32 or F16. Each type is written by both libraries, and llama.cpp evaluates MODEL and both files on the same windows of TEXT
 (512 tokens, the second half of each scored): perplexity, and the mean KL divergence from MODEL's predictions. With --imatrix, ours is also
 written with importance from that text. Verdicts, for each type: the tensors of both files have the same types, and our perplexity and KL are at
-most 1 % above llama.cpp's (and 1e-5 nats, below which a difference of KL is that of rounding anywhere).
+most 1 % above llama.cpp's (and 1e-5 nats, below which a difference of KL is that of rounding anywhere). One file against one other is also
+the chance of their roundings; with --orders the KL is judged by the mean ratio over so many orders of the model's dimensions.
 With --speed the two are timed in turn, in fresh processes, and the ratio of the medians must reach 1.5.
 Exit status 1 where a verdict fails.
 """
@@ -22,11 +23,14 @@ import time
 
 import gguf
 import numpy as np
+import permuted
+import statistic
 
 HERE = pathlib.Path(__file__).resolve().parent
 TYPES = """Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K IQ4_NL IQ4_XS""".split()
 WINDOW = 512
 MOST_WORSE, LEAST_KL, LEAST_SPEED = 1.01, 1e-5, 1.5
+SAME_KL = 1e-6  # what the order of a sum in f32 does
 
 
 def windows_of(model, text, most):
@@ -84,11 +88,28 @@ def ours(program, source, target, kind, threads, *more):
     return time.perf_counter() - began
 
 
+def judged(paths, windows, reference, threads):
+    """The worth of each file."""
+    return {name: worth(reference, log_probabilities(path, windows, threads), windows) for name, path in paths.items()}
+
+
+def ratios(samples, name, of):
+    """The mean ratio of two files' KL divergence over all orders of the dimensions, and where it lies."""
+    values = [sample[name]["kl"] / sample[of]["kl"] for sample in samples]
+    return {"mean": statistic.geometric_mean(values), "interval": statistic.geometric_interval(values), "each": values}
+
+
+def said_ratio(ratio, name):
+    low, high = ratio["interval"] or (min(ratio["each"]), max(ratio["each"]))
+    return f"KL, {name}, {len(ratio['each'])} orders: {ratio['mean']:.3f} ({low:.3f}-{high:.3f})"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=pathlib.Path)
     parser.add_argument("--text", type=pathlib.Path, help="text to judge the files by")
     parser.add_argument("--imatrix", type=pathlib.Path, help="text to measure importance with")
+    parser.add_argument("--orders", type=int, default=0, help="judge so many other orders of the model's dimensions too (permuted.py)")
     parser.add_argument("--types", nargs="+", default=TYPES)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--windows", type=int, default=40)
@@ -100,36 +121,52 @@ def main():
     rows, failed = [], False
     with tempfile.TemporaryDirectory() as folder:
         work = pathlib.Path(folder)
-        paths = {name: work / f"{name}.gguf" for name in ("llama.cpp", "ours", "ours, imatrix")}
+        paths = {name: work / f"{name}.gguf" for name in ("llama.cpp", "ours", "ours, imatrix") if args.imatrix or name != "ours, imatrix"}
+        sources = [args.model, *(work / f"order-{seed}.gguf" for seed in range(1, args.orders + 1))]
+        for seed, source in enumerate(sources[1:], 1):
+            permuted.write(args.model, source, seed)
         if args.text:
-            sys.path.insert(0, str(HERE))
             windows = windows_of(args.model, args.text.read_bytes(), args.windows)
             reference = log_probabilities(args.model, windows, args.threads)
             exact = worth(reference, reference, windows)["perplexity"]
             print(f"{args.model.name}: {len(windows)} windows, perplexity {exact:.5f}")
-        for kind in args.types:
-            row, seconds = {"type": kind}, {"llama.cpp": [], "ours": []}
-            for _ in range(args.repeat if args.speed else 1):
-                seconds["llama.cpp"].append(theirs(args.model, paths["llama.cpp"], kind, args.threads))
-                seconds["ours"].append(ours(args.ours, args.model, paths["ours"], kind, args.threads))
-            written = ["llama.cpp", "ours"]
+            if args.orders and worth(reference, log_probabilities(sources[1], windows, args.threads), windows)["kl"] > SAME_KL:
+                raise SystemExit("the model in another order is another function")
+
+        def write(source, kind):
+            took = {"llama.cpp": theirs(source, paths["llama.cpp"], kind, args.threads)}
+            took["ours"] = ours(args.ours, source, paths["ours"], kind, args.threads)
             if args.imatrix:
-                ours(args.ours, args.model, paths["ours, imatrix"], kind, args.threads, "--imatrix", args.imatrix)
-                written.append("ours, imatrix")
+                ours(args.ours, source, paths["ours, imatrix"], kind, args.threads, "--imatrix", args.imatrix)
+            return took
+
+        for kind in args.types:
+            row, took = {"type": kind}, [write(args.model, kind)]
             row["same_types"] = types_of(paths["llama.cpp"]) == types_of(paths["ours"])
             verdicts = [row["same_types"]]
             said = [f"{kind:7}"]
             if args.text:
-                for name in written:
-                    row[name] = worth(reference, log_probabilities(paths[name], windows, args.threads), windows)
-                    said.append(f"{name}: {row[name]['perplexity']:.5f} KL {row[name]['kl']:.6f}")
-                peer = row["llama.cpp"]
-                verdicts.append(row["ours"]["perplexity"] <= MOST_WORSE * peer["perplexity"])
-                verdicts.append(row["ours"]["kl"] <= MOST_WORSE * peer["kl"] + LEAST_KL)
+                row |= judged(paths, windows, reference, args.threads)
+                said += [f"{name}: {row[name]['perplexity']:.5f} KL {row[name]['kl']:.6f}" for name in paths]
+                verdicts.append(row["ours"]["perplexity"] <= MOST_WORSE * row["llama.cpp"]["perplexity"])
+            if args.text and args.orders:
+                samples = [{name: row[name] for name in paths}]
+                for source in sources[1:]:
+                    write(source, kind)
+                    samples.append(judged(paths, windows, reference, args.threads))
+                row["kl_ratio"] = ratios(samples, "ours", "llama.cpp")
+                said.append(said_ratio(row["kl_ratio"], "ours / llama.cpp's"))
+                verdicts.append(row["kl_ratio"]["mean"] <= MOST_WORSE)
+                if args.imatrix:
+                    row["importance_kl_ratio"] = ratios(samples, "ours, imatrix", "ours")
+                    said.append(said_ratio(row["importance_kl_ratio"], "with importance / without"))
+            elif args.text:
+                verdicts.append(row["ours"]["kl"] <= MOST_WORSE * row["llama.cpp"]["kl"] + LEAST_KL)
             if args.speed:
-                row["seconds"] = seconds
-                row["times_faster"] = statistics.median(seconds["llama.cpp"]) / statistics.median(seconds["ours"])
-                said.append(f"{statistics.median(seconds['ours']):.2f} s, {row['times_faster']:.2f} times llama.cpp's speed")
+                took += [write(args.model, kind) for _ in range(1, args.repeat)]
+                row["seconds"] = {name: [one[name] for one in took] for name in took[0]}
+                row["times_faster"] = statistics.median(row["seconds"]["llama.cpp"]) / statistics.median(row["seconds"]["ours"])
+                said.append(f"{statistics.median(row['seconds']['ours']):.2f} s, {row['times_faster']:.2f} times llama.cpp's speed")
                 verdicts.append(row["times_faster"] >= LEAST_SPEED)
             row["passed"] = all(verdicts)
             failed |= not row["passed"]

@@ -23,6 +23,20 @@ def median_interval(values, resamples=10_000, seed=1, minimum=8):
     return percentile(medians, 2.5), percentile(medians, 97.5)
 
 
+def geometric_mean(values):
+    """The mean of ratios."""
+    return math.exp(statistics.fmean(math.log(value) for value in values))
+
+
+def geometric_interval(values, resamples=10_000, seed=1, minimum=8):
+    """Bootstrap 95 % interval of the geometric mean as (low, high); None below `minimum` values."""
+    if len(values) < minimum:
+        return None
+    rng = random.Random(seed)
+    means = [geometric_mean(rng.choices(values, k=len(values))) for _ in range(resamples)]
+    return percentile(means, 2.5), percentile(means, 97.5)
+
+
 def log_softmax(logits):
     """f64 log-probabilities of one row of logits. Raises on NaN and infinities: those are broken logits, not a distribution."""
     row = logits.astype(np.float64)

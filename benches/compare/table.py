@@ -35,6 +35,7 @@ from lanes import ROOT, Unavailable
 
 LANES = ["ours", "llama_cpp"]
 ALL_TYPES = ["Q4_K_M", "Q4_0", "Q8_0", "Q6_K", "Q5_K_M", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K_M", "F16", "BF16"]
+RARER_TYPES = ["IQ4_NL", "IQ4_XS", "MXFP4", "IQ3_S", "IQ2_XS"]
 DEMO = ROOT / "models/emberfield-3m-q8_0.gguf"
 EXAMPLES = ROOT / "c-examples/build"
 OURS = []  # options of all our programs
@@ -192,9 +193,9 @@ def rows(threads):
         return Speed(name, "decode_tok_s", threads, **more)
 
     return {
-        "prefill": ("prefill of 512 tokens", ALL_TYPES, [[prefill("prefill 512", prompt=512, repeats=2)]]),
+        "prefill": ("prefill of 512 tokens", ALL_TYPES + RARER_TYPES, [[prefill("prefill 512", prompt=512, repeats=2)]]),
         "prefill-4096": ("prefill of 4096 tokens", ["Q4_K_M"], [[prefill("prefill 4096", prompt=4096, repeats=1)]]),
-        "decode": ("decode", ALL_TYPES, [[decode("decode", **quick)]]),
+        "decode": ("decode", ALL_TYPES + RARER_TYPES, [[decode("decode", **quick)]]),
         "decode-1": ("decode with one thread", ALL_TYPES, [[decode("decode", 1, **quick)]]),
         "decode-4096": ("decode behind 4096 tokens", ["Q4_K_M"], [[decode("decode at 4096", **deep)]]),
         "busy": (
