@@ -16,7 +16,7 @@ pub enum ActKind {
     /// Blocks of 32: `i8 q[k]`, `f32 d[k/32]`, `i32 c[k/32]` with c = −128·Σq.
     Q8x32,
     /// Blocks of 256: `i8 q[k]`, `f32 d[k/256]`, `i16 s16[k/16]` and `i16 s32[k/32]`, the sums of 16 and of 32 q, and
-    /// `i32 c[k/256]` with c = −128·Σq, and `i32 c16[k/16]` with c16 = −32·Σq.
+    /// `i32 c[k/256]` with c = −128·Σq, `i32 c16[k/16]` with c16 = −32·Σq, and `i32 m[k/256]`, the largest Σ|q| of 16 elements of a block.
     Q8x256,
 }
 
@@ -52,12 +52,12 @@ impl ActKind {
     pub(crate) fn layout(self, k: usize) -> Layout {
         let pad = |bytes: usize| bytes.next_multiple_of(64);
         let mut layout = match self {
-            Self::F32 => Layout { scales: 0, sums: 0, sums32: 0, sums256: 0, offsets16: 0, bytes: pad(k * 4) },
-            Self::Bf16 => Layout { scales: pad(k * 2), sums: 0, sums32: 0, sums256: 0, offsets16: 0, bytes: pad(k * 2) + 64 },
+            Self::F32 => Layout { bytes: pad(k * 4), ..Layout::NONE },
+            Self::Bf16 => Layout { scales: pad(k * 2), bytes: pad(k * 2) + 64, ..Layout::NONE },
             Self::Q8x32 => {
                 let scales = pad(k);
                 let sums = scales + pad(k / 32 * 4);
-                Layout { scales, sums, sums32: 0, sums256: 0, offsets16: 0, bytes: sums + pad(k / 32 * 4) }
+                Layout { scales, sums, bytes: sums + pad(k / 32 * 4), ..Layout::NONE }
             }
             Self::Q8x256 => {
                 let scales = pad(k);
@@ -65,7 +65,8 @@ impl ActKind {
                 let sums32 = sums + pad(k / 16 * 2);
                 let sums256 = sums32 + pad(k / 32 * 2);
                 let offsets16 = sums256 + pad(k / 256 * 4);
-                Layout { scales, sums, sums32, sums256, offsets16, bytes: offsets16 + pad(k / 16 * 4) }
+                let magnitudes = offsets16 + pad(k / 16 * 4);
+                Layout { scales, sums, sums32, sums256, offsets16, magnitudes, bytes: magnitudes + pad(k / 256 * 4) }
             }
         };
         // An odd number of lines, so that the same place of many columns is spread over all sets of a cache.
@@ -87,8 +88,15 @@ pub(crate) struct Layout {
     pub sums256: usize,
     /// `i32 c16[]` of Q8x256.
     pub offsets16: usize,
+    /// `i32 m[]` of Q8x256.
+    pub magnitudes: usize,
     /// The whole column.
     pub bytes: usize,
+}
+
+impl Layout {
+    /// Without any part.
+    const NONE: Self = Self { scales: 0, sums: 0, sums32: 0, sums256: 0, offsets16: 0, magnitudes: 0, bytes: 0 };
 }
 
 /// Columns of activations, as one matrix product reads them.
@@ -121,7 +129,7 @@ mod tests {
         assert_eq!(ActKind::Bf16.bytes(17), 64 + 64 + 64);
         assert_eq!(ActKind::Q8x32.bytes(32), 64 + 64 + 64);
         assert_eq!(ActKind::Q8x32.bytes(2048), 2048 + 256 + 256 + 64);
-        assert_eq!(ActKind::Q8x256.bytes(256), 256 + 5 * 64);
+        assert_eq!(ActKind::Q8x256.bytes(256), 256 + 7 * 64);
         assert_eq!(ActKind::Q8x256.bytes(2048), 2048 + 64 + 256 + 128 + 64 + 512 + 64);
     }
 }

@@ -135,7 +135,9 @@ fn activations(k: usize, fill: Fill, random: &mut Random) -> Vec<f32> {
         }
         Fill::Tiny => (0..k).map(|_| random.unit() * f32::powi(2.0, -((random.next() % 50) as i32))).collect(),
         _ => {
-            let mut x: Vec<f32> = (0..k).map(|_| random.unit()).collect();
+            // In turn as a model's, of which few are large, and evenly spread: kernels may take sums of the one kind together.
+            let spread = |(i, x): (usize, f32)| if i / 256 % 2 == 0 { x * x * x } else { x };
+            let mut x: Vec<f32> = (0..k).map(|_| random.unit()).enumerate().map(spread).collect();
             // One block of zeros now and then.
             if random.next().is_multiple_of(4) {
                 x[..k.min(256)].fill(0.0);
@@ -356,6 +358,32 @@ agreement! {
     nvfp4_agrees: NVFP4,
     q1_0_agrees: Q1_0,
     q2_0_agrees: Q2_0,
+}
+
+/// Where sums of sub-blocks are at the edge of 16 bits: 16 activations of magnitude 1023 or 1024 with −32 in all places.
+#[test]
+fn sums_of_q6_k_at_the_edge_of_16_bits_agree() {
+    let portable = Kernels::for_isa(Isa::Portable).unwrap();
+    let mut block = [0; 210];
+    (0..16).for_each(|j| block[192 + j] = (j * 17 + 5) as u8);
+    block[208..].copy_from_slice(&half::f16::from_f32(0.5).to_le_bytes());
+    let (rows, cols) = (37, 33);
+    let w = Matrix::new(TensorType::Q6_K, rows, 256, SharedBytes::copied(&block.repeat(rows))).unwrap();
+    for magnitude in [1022, 1023, 1024, 1025] {
+        // 127, and fifteen that share the rest.
+        let (each, more) = ((magnitude - 127) / 15, (magnitude - 127) % 15);
+        let sixteen: Vec<i32> = (0..16).map(|i| if i == 0 { 127 } else { each + i32::from(i <= more) }).collect();
+        assert_eq!(sixteen.iter().sum::<i32>(), magnitude);
+        for sign in [1, -1] {
+            let column: Vec<f32> = (0..256).map(|i| (sign * sixteen[i % 16]) as f32).collect();
+            let data = columns(portable, ActKind::Q8x256, &vec![column; cols], true);
+            let expected = product(portable, &w, 0..rows, data.bytes(), cols, true);
+            for kernels in Isa::available().into_iter().filter_map(Kernels::for_isa) {
+                let got = product(kernels, &w, 0..rows, data.bytes(), cols, true);
+                assert!(got.iter().zip(&expected).all(|(&a, &b)| same_bits(a, b)), "{kernels:?} {magnitude}");
+            }
+        }
+    }
 }
 
 /// The two smallest scales are subnormal.

@@ -24,10 +24,11 @@ pub(super) fn quantize(kind: ActKind, x: &[f32], out: &mut [u8]) {
         // SAFETY: all places are inside the column, by its layout.
         unsafe {
             column.add(layout.scales).cast::<f32>().add(b).write(quantize_block(block, column.add(b * len).cast()));
-            let mut total = 0;
+            let (mut total, mut largest) = (0, 0);
             for at in b * (len / 32)..(b + 1) * (len / 32) {
                 let q = column.add(at * 32).cast::<i8>();
-                let (low, high) = (vaddlvq_s8(vld1q_s8(q)), vaddlvq_s8(vld1q_s8(q.add(16))));
+                let parts = [vld1q_s8(q), vld1q_s8(q.add(16))];
+                let [low, high] = [vaddlvq_s8(parts[0]), vaddlvq_s8(parts[1])];
                 total += i32::from(low + high);
                 if kind == ActKind::Q8x256 {
                     column.add(layout.sums).cast::<i16>().add(2 * at).write(low);
@@ -35,7 +36,13 @@ pub(super) fn quantize(kind: ActKind, x: &[f32], out: &mut [u8]) {
                     column.add(layout.sums32).cast::<i16>().add(at).write(low + high);
                     column.add(layout.offsets16).cast::<i32>().add(2 * at).write(-32 * i32::from(low));
                     column.add(layout.offsets16).cast::<i32>().add(2 * at + 1).write(-32 * i32::from(high));
+                    for part in parts {
+                        largest = largest.max(i32::from(vaddlvq_s8(vabsq_s8(part))));
+                    }
                 }
+            }
+            if kind == ActKind::Q8x256 {
+                column.add(layout.magnitudes).cast::<i32>().add(b).write(largest);
             }
             let totals = if kind == ActKind::Q8x32 { layout.sums } else { layout.sums256 };
             column.add(totals).cast::<i32>().add(b).write(-128 * total);

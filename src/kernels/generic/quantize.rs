@@ -47,6 +47,11 @@ pub(super) fn quantize(kind: ActKind, x: &[f32], out: &mut [u8]) {
                 let sum = sum(&out[i * 16..i * 16 + 16]);
                 out[layout.offsets16 + i * 4..][..4].copy_from_slice(&(-32 * sum).to_ne_bytes());
             }
+            for i in 0..x.len() / 256 {
+                let sums = out[i * 256..i * 256 + 256].chunks_exact(16).map(magnitude);
+                let largest = sums.max().unwrap_or_default();
+                out[layout.magnitudes + i * 4..][..4].copy_from_slice(&largest.to_ne_bytes());
+            }
         }
     }
 }
@@ -114,6 +119,11 @@ fn sum(q: &[u8]) -> i32 {
     q.iter().map(|&q| i32::from(q as i8)).sum()
 }
 
+/// Σ|q|.
+fn magnitude(q: &[u8]) -> i32 {
+    q.iter().map(|&q| i32::from((q as i8).unsigned_abs())).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,13 +146,15 @@ mod tests {
 
     #[test]
     fn sums_of_256_are_per_16_and_per_32() {
-        let x: Vec<f32> = (0..512).map(|i| if i < 256 { 127.0 } else { -127.0 }).collect();
+        let x: Vec<f32> = (0..512).map(|i| if i < 256 { 127.0 } else { -127.0 + (i % 2 * 200) as f32 }).collect();
         let layout = ActKind::Q8x256.layout(512);
         let mut column = vec![0xaa; layout.bytes];
         quantize(ActKind::Q8x256, &x, &mut column);
         let i16_at = |at: usize| i16::from_ne_bytes(column[at..at + 2].try_into().unwrap());
-        assert_eq!((i16_at(layout.sums), i16_at(layout.sums + 32)), (16 * 127, -16 * 127));
-        assert_eq!((i16_at(layout.sums32), i16_at(layout.sums32 + 16)), (32 * 127, -32 * 127));
+        assert_eq!((i16_at(layout.sums), i16_at(layout.sums + 32)), (16 * 127, 8 * (73 - 127)));
+        assert_eq!((i16_at(layout.sums32), i16_at(layout.sums32 + 16)), (32 * 127, 16 * (73 - 127)));
+        let magnitude = |i: usize| i32::from_ne_bytes(column[layout.magnitudes + i * 4..][..4].try_into().unwrap());
+        assert_eq!((magnitude(0), magnitude(1)), (16 * 127, 8 * (73 + 127)));
     }
 
     #[test]

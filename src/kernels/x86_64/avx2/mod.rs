@@ -5,7 +5,7 @@ mod blocks;
 mod float;
 mod grouped;
 mod lanes;
-mod quantize;
+pub(super) mod quantize;
 mod rows;
 mod supers;
 mod tables;

@@ -28,7 +28,7 @@ pub(super) unsafe fn quantize(kind: ActKind, x: &[f32], out: &mut [u8]) {
         // SAFETY: all places are inside the column, by its layout.
         unsafe {
             column.add(layout.scales).cast::<f32>().add(b).write(quantize_block(block, column.add(b * len)));
-            let mut total = 0;
+            let (mut total, mut largest) = (0, _mm_setzero_si128());
             for i in 0..len / 32 {
                 let q = _mm256_loadu_si256(column.add(b * len + i * 32).cast());
                 let fours = _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), q), _mm256_set1_epi16(1));
@@ -41,12 +41,40 @@ pub(super) unsafe fn quantize(kind: ActKind, x: &[f32], out: &mut [u8]) {
                     column.add(layout.sums32).cast::<i16>().add(at).write((low + high) as i16);
                     column.add(layout.offsets16).cast::<i32>().add(2 * at).write(-32 * low);
                     column.add(layout.offsets16).cast::<i32>().add(2 * at + 1).write(-32 * high);
+                    largest = _mm_max_epi32(largest, magnitudes(column.add(b * len + i * 32)));
                 }
+            }
+            if kind == ActKind::Q8x256 {
+                column.add(layout.magnitudes).cast::<i32>().add(b).write(larger(largest));
             }
             let totals = if kind == ActKind::Q8x32 { layout.sums } else { layout.sums256 };
             column.add(totals).cast::<i32>().add(b).write(-128 * total);
         }
     }
+}
+
+/// Σ|q| of 16 and of the next 16 bytes, in the lanes 0 and 2.
+///
+/// # Safety
+/// AVX2; 32 bytes are readable.
+#[inline(always)]
+pub(in super::super) unsafe fn magnitudes(q: *const u8) -> __m128i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let sums = _mm256_sad_epu8(_mm256_abs_epi8(_mm256_loadu_si256(q.cast())), _mm256_setzero_si256());
+        let (low, high) = (_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
+        _mm_add_epi64(_mm_unpacklo_epi64(low, high), _mm_unpackhi_epi64(low, high))
+    }
+}
+
+/// The larger of the lanes 0 and 2.
+///
+/// # Safety
+/// SSE 4.1.
+#[inline(always)]
+pub(in super::super) unsafe fn larger(v: __m128i) -> i32 {
+    // SAFETY: register arithmetic.
+    unsafe { _mm_cvtsi128_si32(_mm_max_epi32(v, _mm_unpackhi_epi64(v, v))) }
 }
 
 #[inline(always)]

@@ -170,7 +170,7 @@ pub(in crate::kernels::x86_64) unsafe fn dot_u8<const VNNI: bool>(acc: __m512i, 
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(in crate::kernels::x86_64) unsafe fn dot_i16<const VNNI: bool>(mut acc: __m512i, a: __m512i, b: __m512i) -> __m512i {
     if VNNI {
-        // As text, because a function for both kinds of processor can't enable VNNI.
+        // As text, because a function for both kinds of processor can't enable VNNI; and the compiler would make a product and a sum of it.
         // SAFETY: VNNI is there; registers only.
         unsafe {
             asm!("vpdpwssd {}, {}, {}", inout(zmm_reg) acc, in(zmm_reg) a, in(zmm_reg) b, options(pure, nomem, nostack, preserves_flags))

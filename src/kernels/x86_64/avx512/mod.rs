@@ -15,7 +15,9 @@ pub(super) mod supers;
 mod tables;
 mod tile;
 
+use std::arch::x86_64::__cpuid;
 use std::ops::RangeInclusive;
+use std::sync::LazyLock;
 
 use super::super::generic::{grouped as codebook, tables as table};
 use super::super::table::{Job, Table};
@@ -78,6 +80,7 @@ pub(super) unsafe fn matmul<const VNNI: bool>(job: &Job<'_>, scratch: &mut [u8])
             TensorType::Q3_K if few => few_supers::<supers::Q3K, VNNI>(job, scratch),
             TensorType::Q2_K => many::super_blocks::<supers::Q2K, true>(job, scratch, tile::planes::<supers::Q2K>),
             TensorType::Q3_K => many::super_blocks::<supers::Q3K, true>(job, scratch, tile::planes::<supers::Q3K>),
+            TensorType::Q6_K if VNNI && is_intel() && !few => many::paired_blocks::<supers::Q6K>(job, scratch, tile::paired::<supers::Q6K>),
             TensorType::Q4_K => many::scaled_blocks::<supers::Q4K>(job, scratch, tile::scaled::<supers::Q4K>),
             TensorType::Q5_K => many::scaled_blocks::<supers::Q5K>(job, scratch, tile::scaled::<supers::Q5K>),
             TensorType::Q6_K => with_supers::<supers::Q6K, VNNI>(job, scratch),
@@ -100,6 +103,15 @@ pub(super) unsafe fn matmul<const VNNI: bool>(job: &Job<'_>, scratch: &mut [u8])
             _ => generic::matmul(job, scratch),
         }
     }
+}
+
+/// Whether `vpmulld` takes two of the steps that a dot product takes one of, in which case sums in pairs are faster ([`tile::paired`]).
+fn is_intel() -> bool {
+    static VENDOR: LazyLock<bool> = LazyLock::new(|| {
+        let leaf = __cpuid(0);
+        [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).concat() == b"GenuineIntel"
+    });
+    *VENDOR
 }
 
 /// The numbers of columns with which 16 rows abreast are fastest: with fewer it is rows one after the other, with more panels.

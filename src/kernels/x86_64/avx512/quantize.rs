@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::super::super::{ActKind, generic};
+use super::super::avx2::quantize as avx2;
 
 /// Fills one column; see `Table::quantize`.
 ///
@@ -29,7 +30,7 @@ pub(super) unsafe fn quantize(kind: ActKind, x: &[f32], out: &mut [u8]) {
         unsafe {
             let d = quantize_block(block, column.add(b * len));
             column.add(layout.scales).cast::<f32>().add(b).write(d);
-            let mut total = 0;
+            let (mut total, mut largest) = (0, _mm_setzero_si128());
             for i in 0..len / 32 {
                 let q = _mm512_cvtepi8_epi16(_mm256_loadu_si256(column.add(b * len + i * 32).cast()));
                 // Sums of 2, then of the first and of the last 16.
@@ -46,10 +47,12 @@ pub(super) unsafe fn quantize(kind: ActKind, x: &[f32], out: &mut [u8]) {
                     column.add(layout.offsets16).cast::<i32>().add(2 * at).write(-32 * low);
                     column.add(layout.offsets16).cast::<i32>().add(2 * at + 1).write(-32 * high);
                     total += low + high;
+                    largest = _mm_max_epi32(largest, avx2::magnitudes(column.add(b * len + i * 32)));
                 }
             }
             if kind == ActKind::Q8x256 {
                 column.add(layout.sums256).cast::<i32>().add(b).write(-128 * total);
+                column.add(layout.magnitudes).cast::<i32>().add(b).write(avx2::larger(largest));
             }
         }
     }

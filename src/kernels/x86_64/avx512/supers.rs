@@ -27,6 +27,8 @@ pub(in crate::kernels::x86_64) trait Super {
     const BIAS: i32;
     /// Whether the four parts of the quants share the looking up.
     const LOOKED_UP: bool = false;
+    /// The largest |q − OFFSET|, where sums of sub-blocks may be looked at in pairs (see `tile::paired`).
+    const LARGEST: i32 = 255;
     /// By what d is multiplied, a power of two.
     const FACTOR: f32 = 1.0;
     /// d, and in the upper half dmin: two f16.
@@ -298,6 +300,7 @@ impl Super for Q5K {
 
 pub(in crate::kernels::x86_64) struct Q6K;
 impl Super for Q6K {
+    const LARGEST: i32 = 32;
     const BYTES: usize = 210;
     const OFFSET: i32 = 32;
     const PER_32: bool = false;
