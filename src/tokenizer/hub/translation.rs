@@ -172,7 +172,7 @@ async fn candidates(kind: Kind, plain: &mut Definition, bounds: &(Vec<u32>, Vec<
 
 /// The first candidate that is exact, or else the nearest of those that are near.
 async fn nearest(own: &Tokenizer, plain: &Definition, candidates: &[Candidate], pace: &Pace) -> Option<Translation> {
-    let trials = trials(own, pace).await;
+    let (trials, are_all) = trials(own, pace).await;
     let mut near: Option<(usize, Definition)> = None;
     for candidate in candidates {
         let definition = candidate.definition(plain);
@@ -184,7 +184,7 @@ async fn nearest(own: &Tokenizer, plain: &Definition, candidates: &[Candidate], 
             near = Some((different, definition));
             continue;
         }
-        let is_exact = differences(&trials, &tokenizer, true, 0, pace).await.is_some();
+        let is_exact = are_all && differences(&trials, &tokenizer, true, 0, pace).await.is_some();
         return Some(Translation { definition, is_exact });
     }
     near.map(|(_, definition)| Translation { definition, is_exact: false })
@@ -276,8 +276,8 @@ fn encoded(tokenizer: &Tokenizer, text: &[u8], way: EncodeOptions) -> Result<Vec
     Ok(ids)
 }
 
-/// The texts that are tried, and what they are to become.
-async fn trials(own: &Tokenizer, pace: &Pace) -> Vec<Trial> {
+/// The texts that are tried, and what they are to become; and whether those are all. A text for which the file itself has no ids tells nothing.
+async fn trials(own: &Tokenizer, pace: &Pace) -> (Vec<Trial>, bool) {
     let added: Vec<&[u8]> =
         (0..own.vocab_size()).filter(|&id| own.is_special(id)).filter_map(|id| own.token_text(id)).take(ADDED).collect();
     let within: Vec<u8> = added.iter().flat_map(|token| [b"word ", *token, b" and", *token, b"\n"].concat()).collect();
@@ -297,15 +297,16 @@ async fn trials(own: &Tokenizer, pace: &Pace) -> Vec<Trial> {
         }
         texts.push(String::from_utf8_lossy(&text).into_owned().into_bytes());
     }
-    let mut trials = Vec::with_capacity(texts.len());
+    let all = texts.len();
+    let mut trials = Vec::with_capacity(all);
     for text in texts {
-        // A text for which the file itself has no ids tells nothing.
         if let (Ok(plain), Ok(parsed)) = (encoded(own, &text, WAYS[0]), encoded(own, &text, WAYS[1])) {
             trials.push(Trial { text, ids: [plain, parsed] });
         }
         pace.spend(1 << 14).await;
     }
-    trials
+    let are_all = trials.len() == all;
+    (trials, are_all)
 }
 
 /// For how many texts `other` gives other ids, `None` for more than `most`: of all texts, in templates too, where they are to be `exact`; else of
