@@ -326,7 +326,7 @@ fn cold_starts_are_those_of_the_program() {
     job.watch().cancel();
     let asked = Instant::now();
     assert_eq!(job.poll(u64::MAX).unwrap(), JobState::Cancelled);
-    assert!(asked.elapsed() < Duration::from_secs(30), "the process was waited for");
+    assert!(asked.elapsed() < Duration::from_millis(100));
     let with =
         requests::measure(&model, RequestsOptions { cold_start: Some(options(&["echo", "x"])), ..quick() }).unwrap().finish().unwrap();
     assert!(with.cold_start_ms.is_some_and(|ms| ms > 0.0));
@@ -348,7 +348,9 @@ fn every_measurement_can_be_given_up_at_once_and_leaves_nothing() {
             last = progress;
         }
         watch.cancel();
+        let asked = Instant::now();
         assert_eq!(job.poll(u64::MAX).unwrap(), JobState::Cancelled, "{kind:?}");
+        assert!(asked.elapsed() < Duration::from_millis(100), "{kind:?}: {:?}", asked.elapsed());
         drop(job);
         assert_eq!(held(&model), before, "{kind:?}");
     }
@@ -358,9 +360,11 @@ fn every_measurement_can_be_given_up_at_once_and_leaves_nothing() {
     let canceller = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(100));
         watch.cancel();
+        Instant::now()
     });
     assert_eq!(job.poll(u64::MAX).unwrap(), JobState::Cancelled);
-    canceller.join().unwrap();
+    let ended = Instant::now();
+    assert!(ended - canceller.join().unwrap() < Duration::from_millis(100));
 }
 
 #[test]

@@ -286,8 +286,8 @@ fn a_job_that_is_given_up_leaves_nothing_and_ends_soon() {
         assert_eq!(folder.names(), ["in.gguf"], "at {part}");
     }
     println!("the poll ended {longest:?} after the cancellation at the latest, the whole job {whole:?}");
-    // The aim is 5 ms; but other programs may have the processors for some time, and emulated all takes longer.
-    assert!(longest < whole / 4, "{longest:?} of {whole:?}");
+    // The aim is 5 ms; other programs may have the processors for some time. Emulated, all takes longer in proportion.
+    assert!(longest < Duration::from_millis(100).max(whole / 10), "{longest:?} of {whole:?}");
     let mut late = Quantize::to(Mix::Q4_K_M).start(&runtime, &folder.file("in.gguf"), &folder.file("out.gguf"));
     late.watch().set_deadline(2_000_000);
     assert_eq!(late.poll(u64::MAX).unwrap(), JobState::Expired);
