@@ -5,6 +5,7 @@ the chance evens out.
 """
 import gguf
 import numpy as np
+import rewriting
 
 # What the rows and the columns of a matrix run over: the embedding, the feed-forward layer, the dimensions of values; None stays.
 AXES = {
@@ -49,14 +50,7 @@ def write(source, target, seed):
     if reader.fields["general.architecture"].contents() != "llama":
         raise SystemExit("the orders of the dimensions of Llama are known here, of other architectures they are not")
     new = orders(reader, np.random.default_rng(seed))
-    writer = gguf.GGUFWriter(target, "llama")
-    for key, field in reader.fields.items():
-        if key.startswith("GGUF.") or key == "general.architecture":
-            continue
-        if field.types[0] == gguf.GGUFValueType.ARRAY:
-            writer.add_array(key, field.contents())
-        else:
-            writer.add_key_value(key, field.contents(), field.types[0])
+    writer = rewriting.begun(reader, target)
     for tensor in reader.tensors:
         parts = tensor.name.split(".")
         order, name = new[int(parts[1]) if parts[0] == "blk" else None], parts[-2]
@@ -68,7 +62,4 @@ def write(source, target, seed):
             data = data if rows is None else data[order[rows]]
             data = data[:, order[cols]]
         writer.add_tensor(tensor.name, np.ascontiguousarray(data), raw_dtype=tensor.tensor_type)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    rewriting.finish(writer)

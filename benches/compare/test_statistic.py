@@ -3,7 +3,8 @@ import unittest
 
 import numpy as np
 
-from statistic import cosine, kl_divergence, lead_movement, leads, log_softmax, median_interval, percentile, rms, top_1_disagreements
+from statistic import cosine, geometric_interval, geometric_mean, kl_divergence, lead_movement, leads, log_softmax, median_interval
+from statistic import percentile, rms, top_1_disagreements
 
 
 class Statistic(unittest.TestCase):
@@ -42,6 +43,12 @@ class Statistic(unittest.TestCase):
         other = np.array([[1.0, 0, 0], [1, 0, 0], [0, 3, 2]])
         self.assertEqual(top_1_disagreements(reference, other, 0.1), (2, [(2, 2.0)]))
         self.assertEqual(top_1_disagreements(reference, reference, 0), (3, []))
+
+    def test_geometric_mean_and_its_interval(self):
+        self.assertAlmostEqual(geometric_mean([0.5, 2.0, 8.0]), 2.0)
+        self.assertIsNone(geometric_interval([1.0] * 7))
+        low, high = geometric_interval([0.5, 2.0] * 16)
+        self.assertTrue(0.5 < low < 1 < high < 2)
 
     def test_leads(self):
         exact = np.array([[1.0, 3, 0], [5, 0, 4]])

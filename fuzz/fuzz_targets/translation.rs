@@ -7,24 +7,14 @@
 
 #![no_main]
 
-use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
-use std::sync::Once;
-
 use libfuzzer_sys::fuzz_target;
 use loquat::base::{Pace, SharedBytes, at_once};
 use loquat::tokenizer::{EncodeOptions, JsonDefinition, Tokenizer};
+use test_support::panics;
 
 const TEXTS: [&str; 4] = ["a", "Hello  world!\n", " \u{e9}\u{4f60}\u{597d} \u{1f642} 1234", "aaaaaaaaaaaaaaaa ab"];
 
-fuzz_target!(|bytes: &[u8]| {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| set_hook(Box::new(|_| {})));
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| check(bytes))) {
-        let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-        eprintln!("panicked: {}", said.unwrap_or_default());
-        std::process::abort();
-    }
-});
+fuzz_target!(|bytes: &[u8]| panics::only_outside(|| check(bytes)));
 
 fn check(bytes: &[u8]) {
     let definition = || JsonDefinition { json: SharedBytes::copied(bytes), rows: Some(8), ..JsonDefinition::default() };

@@ -54,7 +54,7 @@ impl Recipe {
         let mut filling = Filling::new(budget, MemoryCategory::WeightsPrivate, self.len, pace.remains())?;
         let source = match &self.steps {
             Steps::Apr(steps) => {
-                steps.take(&mut filling, pace).await?;
+                steps.take(&mut filling, pace).await;
                 steps.source()
             }
             Steps::Folder(steps) => {

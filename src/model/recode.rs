@@ -40,7 +40,7 @@ pub(super) async fn requantise(
     for (tensor, to) in file.tensors.iter_mut().zip(types) {
         let blank = |len: usize| Ok::<_, Error>(Leaving::blank(budget, MemoryCategory::WeightsPrivate, len, pace.remains())?.into());
         if tensor.ty != to {
-            // Of a tensor that is made for this alone, the old data goes here; and where it was private and nobody else has it.
+            // The old data goes here where nobody else has it: that of a tensor which is made for this alone, or was private.
             let mut recoded = recoded(tensor, to)?;
             let len = recoded.bytes().ok_or_else(|| Error::out_of_memory(format!("tensor '{}' passes the address space", tensor.name)))?;
             tensor.data = match runtime {

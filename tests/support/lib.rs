@@ -9,5 +9,6 @@ pub mod gguf_oracle;
 pub mod gguf_writer;
 pub mod micro;
 pub mod model_changes;
+pub mod panics;
 
 pub use demo::{Golden, demo, emulated, goldens, npy, tokens};

@@ -111,10 +111,7 @@ impl Steps {
     }
 
     /// Makes the bytes.
-    ///
-    /// # Errors
-    /// None; readers of other containers have some.
-    pub(in super::super) async fn take(&self, filling: &mut Filling, pace: &Pace) -> Result<()> {
+    pub(in super::super) async fn take(&self, filling: &mut Filling, pace: &Pace) {
         let Self { data, way } = self;
         match *way {
             Way::Q8ToFloats => {
@@ -154,7 +151,6 @@ impl Steps {
                 }
             }
         }
-        Ok(())
     }
 }
 

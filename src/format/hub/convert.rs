@@ -183,24 +183,13 @@ impl Steps {
     pub(in super::super) async fn take(&self, filling: &mut Filling, pace: &Pace) -> Result<()> {
         let raw = &self.raw;
         match &self.way {
-            Way::Floats { scale, added } => floats(raw, scale.as_ref(), *added, filling, pace).await,
-            Way::Transposed { element, lot } => {
-                transpose(raw, *element, *lot, filling, pace).await;
-                Ok(())
-            }
-            Way::Picked { element, lot } => {
-                pick(raw, *element, *lot, filling, pace).await;
-                Ok(())
-            }
-            Way::Regrouped(grouping) => {
-                regroup(raw, *grouping, filling, pace).await;
-                Ok(())
-            }
-            Way::Joined { scales, lot } => {
-                mxfp4::join(raw, scales, *lot, filling, pace).await;
-                Ok(())
-            }
+            Way::Floats { scale, added } => floats(raw, scale.as_ref(), *added, filling, pace).await?,
+            Way::Transposed { element, lot } => transpose(raw, *element, *lot, filling, pace).await,
+            Way::Picked { element, lot } => pick(raw, *element, *lot, filling, pace).await,
+            Way::Regrouped(grouping) => regroup(raw, *grouping, filling, pace).await,
+            Way::Joined { scales, lot } => mxfp4::join(raw, scales, *lot, filling, pace).await,
         }
+        Ok(())
     }
 }
 

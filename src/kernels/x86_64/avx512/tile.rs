@@ -51,10 +51,7 @@ unsafe fn scaled_tile<T: Super, const N: usize, const P: usize>(stretch: &Stretc
         let mut acc = load_outputs::<N, P>(stretch, panel, first);
         for step in 0..stretch.steps {
             let b = stretch.k / 256 + step;
-            let mut records = [std::ptr::null::<u8>(); P];
-            for p in 0..P {
-                records[p] = stretch.record(panel + p, step);
-            }
+            let records = records::<P>(stretch, panel, step);
             let mut total = [[_mm512_setzero_si512(); P]; N];
             for j in 0..if T::PER_32 { 8 } else { 16 } {
                 let sums = sub_sums::<T, N, P>(&records, &columns, &layout, b, j);
@@ -136,10 +133,7 @@ unsafe fn paired_tile<T: Super, const N: usize, const P: usize>(stretch: &Stretc
         let mut acc = load_outputs::<N, P>(stretch, panel, first);
         for step in 0..stretch.steps {
             let b = stretch.k / 256 + step;
-            let mut records = [std::ptr::null::<u8>(); P];
-            for p in 0..P {
-                records[p] = stretch.record(panel + p, step);
-            }
+            let records = records::<P>(stretch, panel, step);
             let mut magnitude = 0;
             for c in 0..N {
                 magnitude = magnitude.max(columns[c].add(layout.magnitudes).cast::<i32>().add(b).read());
@@ -242,10 +236,7 @@ unsafe fn plane_tile<T: Super, const N: usize, const P: usize>(stretch: &Stretch
         let mut acc = load_outputs::<N, P>(stretch, panel, first);
         for step in 0..stretch.steps {
             let b = stretch.k / 256 + step;
-            let mut records = [std::ptr::null::<u8>(); P];
-            for p in 0..P {
-                records[p] = stretch.record(panel + p, step);
-            }
+            let records = records::<P>(stretch, panel, step);
             let mut sums = [[_mm512_setzero_si512(); P]; N];
             if T::BIAS != 0 {
                 for c in 0..N {
@@ -294,10 +285,7 @@ unsafe fn block_tile<const N: usize, const P: usize, const MIN: bool>(stretch: &
         for block in 0..stretch.len / 32 {
             let b = stretch.k / 32 + block;
             let half = block % 2;
-            let mut records = [std::ptr::null::<u8>(); P];
-            for p in 0..P {
-                records[p] = stretch.record(panel + p, block / 2);
-            }
+            let records = records::<P>(stretch, panel, block / 2);
             let mut sums = [[_mm512_setzero_si512(); P]; N];
             if !MIN {
                 for c in 0..N {
@@ -331,6 +319,17 @@ unsafe fn block_tile<const N: usize, const P: usize, const MIN: bool>(stretch: &
         }
         store_outputs::<N, P>(stretch, panel, first, &acc);
     }
+}
+
+/// The records of a step of `P` panels.
+#[inline(always)]
+unsafe fn records<const P: usize>(stretch: &Stretch<'_>, panel: usize, step: usize) -> [*const u8; P] {
+    let mut records = [std::ptr::null(); P];
+    for p in 0..P {
+        // SAFETY: the panels and the step exist.
+        records[p] = unsafe { stretch.record(panel + p, step) };
+    }
+    records
 }
 
 /// Where `N` columns of activations begin.
