@@ -1,21 +1,27 @@
-//! What a host may rely on while a session steps: no allocation, no thread left behind, no effect of neighbours. One test at a time,
+//! What a host may rely on while a session steps: no allocation, no thread left behind, no effect of neighbours; and that nothing stays in a
+//! thread of its when a handle is gone. One test at a time,
 //! since some of them count for the whole process. Allocations are counted on the threads that step alone: the test's own, the workers of
 //! its runtime, and the thread of a session in the background; those of the harness do as they like.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use loquat::base::pool::ThreadHooks;
+use loquat::base::{Pace, SharedBytes, at_once};
 use loquat::model::{LoadOptions, Model};
 use loquat::runtime::{Runtime, RuntimeOptions, Threads};
 use loquat::sampling::SamplerConfig;
 use loquat::session::{Background, Batch, BatchOptions, BatchStep, ContextPolicy, Happening, KvType, Session, SessionOptions, Step};
+use loquat::tokenizer::{EncodeOptions, JsonDefinition, Tokenizer};
 use test_support::{demo, goldens};
 
 /// On threads that are watched.
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+/// Bytes, likewise.
+static HELD: AtomicI64 = AtomicI64::new(0);
 thread_local! {
     static WATCHED: Cell<bool> = const { Cell::new(false) };
 }
@@ -28,11 +34,15 @@ unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if WATCHED.get() {
             ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+            HELD.fetch_add(layout.size() as i64, Ordering::Relaxed);
         }
         // SAFETY: the caller keeps the contract.
         unsafe { System.alloc(layout) }
     }
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        if WATCHED.get() {
+            HELD.fetch_sub(layout.size() as i64, Ordering::Relaxed);
+        }
         // SAFETY: the caller keeps the contract.
         unsafe { System.dealloc(memory, layout) }
     }
@@ -181,6 +191,27 @@ fn freeing_the_last_handle_ends_the_threads() {
             std::thread::yield_now();
         }
         assert!(workers().is_empty());
+    }
+}
+
+#[test]
+fn a_tokenizer_leaves_nothing_behind() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/hub_tokenizers");
+    let use_once = |json: &[u8]| {
+        let definition = JsonDefinition { json: SharedBytes::copied(json), ..JsonDefinition::default() };
+        let (tokenizer, _) = at_once(Tokenizer::translated(definition, &Pace::unhurried())).unwrap();
+        let mut ids = vec![];
+        tokenizer.encode("Words, and words that come again: words.", EncodeOptions::default(), &mut ids).unwrap();
+    };
+    for name in ["bert", "gpt2", "llama2", "unigram", "words"] {
+        let json = std::fs::read(folder.join(format!("{name}.json"))).unwrap();
+        // What is made once for the process.
+        use_once(&json);
+        let before = HELD.load(Ordering::Relaxed);
+        let made = allocations(|| (0..2).for_each(|_| use_once(&json)));
+        assert!(made > 1000, "{name}: {made} allocations");
+        assert_eq!(HELD.load(Ordering::Relaxed) - before, 0, "{name}: bytes kept");
     }
 }
 

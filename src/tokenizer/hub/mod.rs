@@ -10,15 +10,19 @@
 
 #![forbid(unsafe_code)]
 
+mod bpe;
 mod decoder;
 mod pipeline;
 mod translation;
 
 pub use translation::Translation;
 
+use std::collections::HashMap;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use tokenizers::PostProcessorWrapper;
 use tokenizers::tokenizer::{
@@ -106,16 +110,34 @@ struct Stages {
 
 #[derive(Deserialize)]
 struct ModelHead {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    /// Of BPE; older files have no type.
+    merges: Option<IgnoredAny>,
     dropout: Option<f32>,
     max_input_chars_per_word: Option<u64>,
     unk_token: Option<String>,
     unk_id: Option<u32>,
 }
 
-/// The part that is large, read by the crate.
+/// The part that is large, read by the crate where it is not BPE.
 #[derive(Deserialize)]
 struct Whole {
     model: ModelWrapper,
+}
+
+/// The model of a file.
+fn model(head: &ModelHead, json: &[u8]) -> Result<ModelWrapper> {
+    let is_bpe = head.kind.as_deref().map_or(head.merges.is_some(), |kind| kind == "BPE");
+    guarded("key 'model'", || {
+        if is_bpe {
+            let bpe::Whole { model } = serde_json::from_slice(json)?;
+            Ok(ModelWrapper::BPE(model.build()?))
+        } else {
+            let Whole { model } = serde_json::from_slice(json)?;
+            Ok(model)
+        }
+    })
 }
 
 /// Model and added tokens.
@@ -134,7 +156,10 @@ impl Engine {
 fn guarded<T>(what: &str, run: impl FnOnce() -> std::result::Result<T, tokenizers::Error>) -> Result<T> {
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(Error::invalid_file(format!("{what}: {error}"))),
+        Ok(Err(error)) => Err(match error.downcast::<Error>() {
+            Ok(own) => *own,
+            Err(error) => Error::invalid_file(format!("{what}: {error}")),
+        }),
         Err(_) => Err(Error::invalid_file(format!("{what}: the definition makes the tokenizer fail"))),
     }
 }
@@ -168,7 +193,7 @@ impl Parts {
         let stages: Stages = parsed(&definition.json)?;
         stages.check()?;
         pace.work(1).await;
-        let Whole { model } = guarded("key 'model'", || Ok(serde_json::from_slice(&definition.json)?))?;
+        let model = model(&stages.model, &definition.json)?;
         pace.work(1).await;
         let decoder = Decoder::new(&stages.decoder)?;
         let pipeline = Pipeline::new(&stages.normalizer, &stages.pre_tokenizer)?;
@@ -288,6 +313,13 @@ fn around(processor: &Value) -> Result<(Vec<u32>, Vec<u32>)> {
     }
 }
 
+/// Appends the ids of `tokens`.
+fn extend(out: &mut Vec<u32>, tokens: &[Token]) -> Result<()> {
+    reserve(out, tokens.len())?;
+    out.extend(tokens.iter().map(|token| token.id));
+    Ok(())
+}
+
 /// Texts and types of all tokens, by id.
 async fn vocabulary(
     engine: &Engine,
@@ -359,16 +391,24 @@ impl Hub {
         if options.add_special {
             out.extend(&self.prefix);
         }
-        let words = guarded("tokenizer.json", || {
-            let mut words = self.pipeline.words(added, &text)?;
-            words.tokenize(|word| self.model.tokenize(word.get()))?;
-            Ok(words)
+        guarded("tokenizer.json", || {
+            let words = self.pipeline.words(added, &text)?;
+            // Most words come again and again.
+            let mut seen = HashMap::new();
+            for (word, _, added) in words.get_splits(OffsetReferential::Normalized, OffsetType::None) {
+                let start = out.len();
+                if let Some(added) = added {
+                    extend(out, added)?;
+                } else if let Some(before) = seen.get(word).cloned() {
+                    reserve(out, Range::len(&before))?;
+                    out.extend_from_within(before);
+                } else {
+                    extend(out, &self.model.tokenize(word)?)?;
+                    seen.insert(word, start..out.len());
+                }
+            }
+            Ok(())
         })?;
-        for (_, _, tokens) in words.get_splits(OffsetReferential::Normalized, OffsetType::None) {
-            let tokens = tokens.as_deref().unwrap_or_default();
-            reserve(out, tokens.len())?;
-            out.extend(tokens.iter().map(|token| token.id));
-        }
         reserve(out, self.suffix.len())?;
         if options.add_special {
             out.extend(&self.suffix);

@@ -6,13 +6,13 @@
 
 #![forbid(unsafe_code)]
 
-use serde::Deserialize;
 use tokenizers::ModelWrapper;
+use tokenizers::models::bpe::Merges;
 
 use super::super::definition::{ByteStrings, Definition, TokenType};
 use super::super::pretokenizer;
 use super::super::{EncodeOptions, SPACE, Tokenizer};
-use super::{JsonDefinition, Parts, guarded};
+use super::{JsonDefinition, Parts, bpe, guarded};
 use crate::base::{Pace, Result};
 
 /// Pre-tokenizers of byte-level BPE, the usual ones first, one for each way to cut a text.
@@ -65,28 +65,6 @@ const TEXTS: [&str; 6] = [
     "\u{1f680} (normal) \u{1f636}\u{200d}\u{1f32b}\u{fe0f} (multiple) \u{2705} \u{1f999}\u{1f999} 3 33 333 3333 33333 333333 3333333 ```````\"\"\"\"......!!!!!!?????? \\ ~ _ __init__ CamelCaseWord snake_case_word",
     "end\u{2028}of\u{3000}it \u{feff}x\u{301}e\u{301} a\u{0}b \u{7f} <|x|> <unk> [MASK] <0x41> ##ing \u{2581}mark \u{120}gpt\u{10a}",
 ];
-
-/// What of the model is not to be had from the crate.
-#[derive(Deserialize)]
-struct Merges {
-    #[serde(default)]
-    merges: Vec<Pair>,
-    #[serde(default)]
-    ignore_merges: bool,
-}
-
-#[derive(Deserialize)]
-struct WithMerges {
-    model: Merges,
-}
-
-/// Older files write the two with a space between them.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Pair {
-    Text(String),
-    Two(String, String),
-}
 
 /// A `tokenizer.json` in the words of GGUF.
 #[derive(Debug, Clone, PartialEq)]
@@ -155,9 +133,12 @@ async fn candidates(kind: Kind, plain: &mut Definition, bounds: &(Vec<u32>, Vec<
     if !put_around(plain, bounds) {
         return Ok(vec![]);
     }
-    let WithMerges { model } = guarded("key 'model'", || Ok(serde_json::from_slice(json)?))?;
+    let (ignores_merges, merges) = guarded("key 'model'", || {
+        let bpe::Whole { model } = serde_json::from_slice(json)?;
+        Ok((model.ignores_merges(), model.merges()?))
+    })?;
     pace.work(1).await;
-    let Some(merges) = merges(&model)? else { return Ok(vec![]) };
+    let Some(merges) = written(&merges)? else { return Ok(vec![]) };
     if kind == Kind::Spm {
         plain.model = "llama".to_owned();
         plain.scores = scores(&plain.tokens, &merges);
@@ -165,7 +146,7 @@ async fn candidates(kind: Kind, plain: &mut Definition, bounds: &(Vec<u32>, Vec<
     }
     plain.model = "gpt2".to_owned();
     plain.merges = merges;
-    let alike = |name: &&str| pretokenizer::named(name).is_some_and(|pre| pre.ignore_merges == model.ignore_merges);
+    let alike = |name: &&str| pretokenizer::named(name).is_some_and(|pre| pre.ignore_merges == ignores_merges);
     let candidate = |name| Candidate { pre: Some(name), ..Candidate::NONE };
     Ok(PRE_TOKENIZERS.into_iter().filter(alike).map(candidate).collect())
 }
@@ -233,20 +214,16 @@ fn word_piece(plain: &mut Definition, (prefix, suffix): &(Vec<u32>, Vec<u32>)) -
     true
 }
 
-/// Each as `left right`; `None` where a space stands within.
-fn merges(model: &Merges) -> Result<Option<ByteStrings>> {
-    let mut merges = ByteStrings::new();
-    for pair in &model.merges {
-        let text = match pair {
-            Pair::Text(text) => text.clone(),
-            Pair::Two(left, right) => format!("{left} {right}"),
-        };
-        if text.split(' ').count() != 2 {
+/// Merges as GGUF has them, `left right`; `None` where a space stands within.
+fn written(merges: &Merges) -> Result<Option<ByteStrings>> {
+    let mut written = ByteStrings::new();
+    for (left, right) in merges {
+        if left.contains(' ') || right.contains(' ') {
             return Ok(None);
         }
-        merges.push(text.as_bytes())?;
+        written.push([left, " ", right].concat().as_bytes())?;
     }
-    Ok(Some(merges))
+    Ok(Some(written))
 }
 
 /// The place of the merge that makes a token, as SentencePiece's scores: the earlier, the higher. What no merge makes comes last.
