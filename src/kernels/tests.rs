@@ -304,7 +304,7 @@ fn check_type(ty: TensorType, ks: &[usize], fills: &[Fill], col_counts: &[usize]
 /// Several lengths of rows: one block, a few, and one that no power of two divides.
 fn lengths(ty: TensorType) -> &'static [usize] {
     match ty.block_len() {
-        1 => &[1, 15, 16, 17, 100, 333],
+        1 => &[1, 15, 16, 17, 100, 333, 1100],
         64 | 128 => &[128, 256, 384, 1152],
         32 => &[32, 64, 96, 512, 544, 1088],
         _ => &[256, 512, 1280, 4352],
@@ -401,6 +401,14 @@ fn bf16_agrees_near_the_subnormal_numbers() {
     for (bits, expected) in [(0x0001u16, 0.0), (0x807f, 0.0), (0x0080, 32.0 * f32::MIN_POSITIVE)] {
         let w = Matrix::new(TensorType::BF16, 1, 32, SharedBytes::copied(&bits.to_le_bytes().repeat(32))).unwrap();
         assert_eq!(product(portable, &w, 0..1, data.bytes(), 1, true), [expected]);
+    }
+}
+
+/// Rows of which fewer than sixteen are decoded together.
+#[test]
+fn long_rows_of_floats_agree() {
+    for ty in [TensorType::F32, TensorType::F16, TensorType::BF16] {
+        check_type(ty, &[13_001], &[Fill::Random], &[13], &[0..29]);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Dot products with F32 and F16 weights: tiles of a few rows by a few columns, one register of 16 lanes each.
+//! Dot products with F32 and F16 weights: tiles of a few rows by a few columns, one register of 16 lanes each. For many columns see `decoded`.
 //!
 //! The order is that of `generic::float`: lane l sums the elements k ≡ l (mod 16), then 8 + 8, 4 + 4, 2 + 2, 1 + 1.
 
@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 use super::super::super::table::Job;
 use super::super::ahead::{Ahead, Lead};
 use super::super::for_columns;
-use super::lanes;
+use super::{decoded, lanes};
 
 /// A type of weights that is read 16 at a time.
 pub(super) trait Float {
@@ -44,7 +44,11 @@ impl Float for F16 {
 ///
 /// # Safety
 /// As `Table::matmul`; AVX-512 F, BW, DQ, VL.
-pub(super) unsafe fn products<T: Float>(job: &Job<'_>) {
+pub(super) unsafe fn products<T: Float>(job: &Job<'_>, scratch: &mut [u8]) {
+    if decoded::are_many(job.acts.cols) {
+        // SAFETY: passed on.
+        return unsafe { decoded::products::<T>(job, scratch) };
+    }
     let lead = Lead::of(job);
     // SAFETY: passed on; rows and columns exist.
     unsafe {

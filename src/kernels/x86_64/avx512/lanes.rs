@@ -22,6 +22,43 @@ pub(in crate::kernels::x86_64) unsafe fn sum_16(v: [__m512i; 16]) -> __m512i {
     }
 }
 
+/// Lane i of the result is the sum of the 16 lanes of `v[i]`, added 8 + 8, 4 + 4, 2 + 2, 1 + 1.
+///
+/// # Safety
+/// AVX-512 F.
+#[inline(always)]
+pub(super) unsafe fn sum_16_floats(v: [__m512; 16]) -> __m512 {
+    // SAFETY: register arithmetic.
+    unsafe {
+        // Group L of `fours[j]` is what is left of `v[4 * L + j]`.
+        let mut fours = [_mm512_setzero_ps(); 4];
+        for j in 0..4 {
+            let low = add_halves::<0x44, 0xee>(v[j], v[4 + j]);
+            let high = add_halves::<0x44, 0xee>(v[8 + j], v[12 + j]);
+            fours[j] = add_halves::<0x88, 0xdd>(low, high);
+        }
+        let twos = [add_pairs(fours[0], fours[1]), add_pairs(fours[2], fours[3])];
+        _mm512_add_ps(_mm512_shuffle_ps::<0x88>(twos[0], twos[1]), _mm512_shuffle_ps::<0xdd>(twos[0], twos[1]))
+    }
+}
+
+/// The groups of 4 lanes of `a` and `b` that `LOW` takes and those that `HIGH` takes, added.
+#[inline(always)]
+unsafe fn add_halves<const LOW: i32, const HIGH: i32>(a: __m512, b: __m512) -> __m512 {
+    // SAFETY: register arithmetic.
+    unsafe { _mm512_add_ps(_mm512_shuffle_f32x4::<LOW>(a, b), _mm512_shuffle_f32x4::<HIGH>(a, b)) }
+}
+
+/// In each group of 4 lanes the first two and the last two of `a`, added, then those of `b`.
+#[inline(always)]
+unsafe fn add_pairs(a: __m512, b: __m512) -> __m512 {
+    // SAFETY: register arithmetic.
+    unsafe {
+        let (a, b) = (_mm512_castps_pd(a), _mm512_castps_pd(b));
+        _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)), _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)))
+    }
+}
+
 /// In each group L of 4 lanes, lane j is the sum of group L of `v[j]`.
 ///
 /// # Safety

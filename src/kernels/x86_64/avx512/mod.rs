@@ -3,6 +3,7 @@
 mod abreast;
 mod bf16;
 mod blocks;
+mod decoded;
 mod float;
 mod grouped;
 pub(super) mod lanes;
@@ -96,16 +97,17 @@ pub(super) unsafe fn matmul<const VNNI: bool>(job: &Job<'_>, scratch: &mut [u8])
             TensorType::IQ3_S => with_supers::<codebook::Iq3S, VNNI>(job, scratch),
             TensorType::TQ1_0 => with_supers::<codebook::Tq10, VNNI>(job, scratch),
             TensorType::TQ2_0 => with_supers::<codebook::Tq20, VNNI>(job, scratch),
-            TensorType::F32 => float::products::<float::F32>(job),
-            TensorType::F16 => float::products::<float::F16>(job),
-            TensorType::BF16 if VNNI && is_x86_feature_detected!("avx512bf16") => bf16::products::<true>(job),
-            TensorType::BF16 => bf16::products::<false>(job),
+            TensorType::F32 => float::products::<float::F32>(job, scratch),
+            TensorType::F16 => float::products::<float::F16>(job, scratch),
+            TensorType::BF16 if VNNI && is_x86_feature_detected!("avx512bf16") => bf16::products::<true>(job, scratch),
+            TensorType::BF16 => bf16::products::<false>(job, scratch),
             _ => generic::matmul(job, scratch),
         }
     }
 }
 
-/// Whether `vpmulld` takes two of the steps that a dot product takes one of, in which case sums in pairs are faster ([`tile::paired`]).
+/// Whether `vpmulld` takes two of the steps that a dot product takes one of, in which case sums in pairs are faster ([`tile::paired`]), and
+/// `vdpbf16ps` those of four multiply-adds, in which case its halves are ([`bf16`]).
 fn is_intel() -> bool {
     static VENDOR: LazyLock<bool> = LazyLock::new(|| {
         let leaf = __cpuid(0);
@@ -175,6 +177,7 @@ fn either_scratch_bytes(ty: TensorType, k: usize, cols: usize) -> usize {
 pub(super) fn scratch_bytes(ty: TensorType, k: usize, cols: usize) -> usize {
     let kind = ActKind::for_type(ty);
     let few = match kind {
+        ActKind::F32 | ActKind::Bf16 if decoded::are_many(cols) => decoded::scratch_bytes(k).max(generic::scratch_bytes(ty, k, cols)),
         ActKind::F32 | ActKind::Bf16 => generic::scratch_bytes(ty, k, cols),
         ActKind::Q8x32 => rows::blocks_scratch(k / 32),
         ActKind::Q8x256 => rows::super_blocks_scratch(k / 256),
