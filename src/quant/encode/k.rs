@@ -50,6 +50,14 @@ fn pack_pairs(codes: &[u8; TILE], out: &mut [u8]) {
     }
 }
 
+/// Importance with its mean added. It is of a sample, and of each element by itself; with four levels what it makes of the others goes wrong: by it
+/// alone the demo model came 13 % (4-25) farther from its predictions than without, over nine orders of its dimensions, so 6 % (-2-14).
+/// Types with more levels came as near with either.
+fn evened(importance: &[f32; TILE]) -> [f32; TILE] {
+    let mean = importance.iter().sum::<f32>() / TILE as f32;
+    importance.map(|importance| importance + mean)
+}
+
 pub(super) struct Q2K;
 
 impl Blocks for Q2K {
@@ -58,7 +66,8 @@ impl Blocks for Q2K {
 
     #[inline(always)]
     fn encode(values: &[f32; TILE], importance: Option<&[f32; TILE]>, out: &mut [u8]) {
-        let block = affine::<16, 16>(values, importance, 3.0, 15.0);
+        let importance = importance.map(evened);
+        let block = affine::<16, 16>(values, importance.as_ref(), 3.0, 15.0);
         for l in 0..16 {
             out[l] = block.scales[l] | block.minima[l] << 4;
         }
