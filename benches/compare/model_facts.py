@@ -58,13 +58,14 @@ def read(path):
 
 
 def compute_seconds(macs, limits):
-    """The least time for multiply-adds by unit, None where a peak isn't known. Without bf16 instructions f32 ones do that work."""
+    """The least time for multiply-adds by unit, None where a peak isn't known. Those of f32 can do the work of bf16's, where they are faster."""
     total = 0.0
     for unit, count in macs.items():
-        peak = limits.get(f"{unit}_gmac_s") or (limits.get("f32_fma_gmac_s") if unit == "bf16_dot" else None)
-        if peak is None:
+        units = ["bf16_dot", "f32_fma"] if unit == "bf16_dot" else [unit]
+        peaks = [limits[f"{unit}_gmac_s"]["max"] for unit in units if limits.get(f"{unit}_gmac_s")]
+        if not peaks:
             return None
-        total += count / (peak["max"] * 1e9)
+        total += count / (max(peaks) * 1e9)
     return total
 
 

@@ -26,6 +26,9 @@ class Limits(unittest.TestCase):
     def test_prefill(self):
         self.assertAlmostEqual(model_facts.prefill_limit(facts("int8_dot"), PEAK, 8, 0)["tok_s"], 100)
         self.assertAlmostEqual(model_facts.prefill_limit(facts("bf16_dot"), PEAK, 8, 0)["tok_s"], 10)  # f32 does that work
+        for bf16, best in [(4.0, 10), (40.0, 40)]:
+            limits = {**PEAK, "bf16_dot_gmac_s": {"max": bf16}}
+            self.assertAlmostEqual(model_facts.prefill_limit(facts("bf16_dot"), limits, 8, 0)["tok_s"], best)
         self.assertIsNone(model_facts.prefill_limit(facts("int8_dot"), {}, 8, 0))
 
     def test_decode(self):

@@ -59,9 +59,10 @@ pub struct ThreadRoof {
 }
 
 impl ThreadRoof {
-    /// Seconds that `operations` take at least.
+    /// Seconds that `operations` take at least. Products of bf16 can be made of f32 multiply-adds, too, of which some processors do more.
     pub fn compute_s(&self, operations: &[f64; 3]) -> f64 {
-        operations.iter().zip(&self.gop_s).filter(|(count, _)| **count > 0.0).map(|(count, rate)| count / (rate.best() * 1e9)).sum()
+        let [int8, f32, bf16] = self.gop_s.each_ref().map(Rate::best);
+        operations.iter().zip([int8, f32, bf16.max(f32)]).filter(|(count, _)| **count > 0.0).map(|(count, rate)| count / (rate * 1e9)).sum()
     }
 
     fn value(&self) -> Value {

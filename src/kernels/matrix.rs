@@ -19,13 +19,14 @@ impl Matrix {
     /// A view of `data` as `rows` rows of `cols` elements.
     ///
     /// # Errors
-    /// `InvalidFile` where `cols` is not a multiple of the type's block, or `data` is not exactly the matrix;
+    /// `InvalidFile` where `cols` is zero or no multiple of the type's block, or `data` is not exactly the matrix;
     /// `Unsupported` for a type that nothing here can read.
     pub fn new(ty: TensorType, rows: usize, cols: usize, data: SharedBytes) -> Result<Self> {
         if !quant::is_decodable(ty) {
             return Err(Error::unsupported(format!("matrix products with tensor type {}", ty.name())));
         }
         let row_bytes = quant::row_bytes(ty, cols)
+            .filter(|&bytes| bytes > 0)
             .ok_or_else(|| Error::invalid_file(format!("rows of {cols} elements are no whole number of {} blocks", ty.name())))?;
         if row_bytes.checked_mul(rows) != Some(data.len()) {
             return Err(Error::invalid_file(format!("{} bytes do not hold {rows} x {cols} elements of {}", data.len(), ty.name())));
@@ -78,6 +79,7 @@ mod tests {
         assert_eq!((matrix.row_bytes(), matrix.bytes()), (68, 204));
         assert_eq!(matrix.rows_bytes(1..3).len(), 136);
         assert!(Matrix::new(TensorType::Q8_0, 3, 63, bytes.clone()).is_err());
+        assert!(Matrix::new(TensorType::Q8_0, 3, 0, SharedBytes::copied(&[])).is_err());
         assert!(Matrix::new(TensorType::Q8_0, 2, 64, bytes.clone()).is_err());
         assert!(Matrix::new(TensorType::Q8_0, usize::MAX, 64, bytes).is_err());
     }
