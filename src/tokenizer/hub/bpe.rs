@@ -12,12 +12,6 @@ use tokenizers::models::bpe::{BPE, BpeBuilder, Merges, Vocab};
 /// What older files begin their merges with.
 const VERSION: &str = "#version";
 
-/// A `tokenizer.json` with a BPE model.
-#[derive(Deserialize)]
-pub(super) struct Whole {
-    pub model: Bpe,
-}
-
 /// The model as it is written.
 #[derive(Deserialize)]
 pub(super) struct Bpe {
@@ -28,6 +22,13 @@ pub(super) struct Bpe {
     end_of_word_suffix: Option<String>,
     fuse_unk: Option<bool>,
     byte_fallback: Option<bool>,
+    ignore_merges: Option<bool>,
+}
+
+/// What of the model is not to be had from the crate.
+#[derive(Deserialize)]
+pub(super) struct Merging {
+    merges: Vec<Pair>,
     ignore_merges: Option<bool>,
 }
 
@@ -67,7 +68,9 @@ impl Bpe {
         }
         builder.build()
     }
+}
 
+impl Merging {
     /// Whether words that are tokens are taken as they are.
     pub(super) fn ignores_merges(&self) -> bool {
         self.ignore_merges.unwrap_or_default()

@@ -34,6 +34,7 @@ use super::partition::Partition;
 use super::special::{Attributes, Roles, Special};
 use super::{EncodeOptions, Inner, Kind, LONGEST_TOKEN, Tokenizer, reserve, token_byte};
 use crate::base::{Error, Pace, Result, SharedBytes};
+use bpe::Bpe;
 use decoder::Decoder;
 use pipeline::Pipeline;
 
@@ -120,10 +121,10 @@ struct ModelHead {
     unk_id: Option<u32>,
 }
 
-/// The part that is large, read by the crate where it is not BPE.
+/// The part that is large, as what it is read for.
 #[derive(Deserialize)]
-struct Whole {
-    model: ModelWrapper,
+struct Whole<M> {
+    model: M,
 }
 
 /// The model of a file.
@@ -131,7 +132,7 @@ fn model(head: &ModelHead, json: &[u8]) -> Result<ModelWrapper> {
     let is_bpe = head.kind.as_deref().map_or(head.merges.is_some(), |kind| kind == "BPE");
     guarded("key 'model'", || {
         if is_bpe {
-            let bpe::Whole { model } = serde_json::from_slice(json)?;
+            let Whole { model } = serde_json::from_slice::<Whole<Bpe>>(json)?;
             Ok(ModelWrapper::BPE(model.build()?))
         } else {
             let Whole { model } = serde_json::from_slice(json)?;

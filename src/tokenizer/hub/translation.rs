@@ -12,7 +12,8 @@ use tokenizers::models::bpe::Merges;
 use super::super::definition::{ByteStrings, Definition, TokenType};
 use super::super::pretokenizer;
 use super::super::{EncodeOptions, SPACE, Tokenizer};
-use super::{JsonDefinition, Parts, bpe, guarded};
+use super::bpe::Merging;
+use super::{JsonDefinition, Parts, Whole, guarded};
 use crate::base::{Pace, Result};
 
 /// Pre-tokenizers of byte-level BPE, the usual ones first, one for each way to cut a text.
@@ -134,7 +135,7 @@ async fn candidates(kind: Kind, plain: &mut Definition, bounds: &(Vec<u32>, Vec<
         return Ok(vec![]);
     }
     let (ignores_merges, merges) = guarded("key 'model'", || {
-        let bpe::Whole { model } = serde_json::from_slice(json)?;
+        let Whole { model } = serde_json::from_slice::<Whole<Merging>>(json)?;
         Ok((model.ignores_merges(), model.merges()?))
     })?;
     pace.work(1).await;

@@ -12,9 +12,9 @@ use super::super::ahead;
 use super::super::for_columns;
 use super::{float, lanes};
 
-/// Columns of a tile.
+/// Columns of a tile, at most: the first number where they are counted off.
 const COLUMNS: usize = 6;
-/// Rows of a tile.
+/// Rows, likewise.
 const ROWS: usize = 4;
 /// Floats of a row or column that a tile passes over at a time: 6 columns and 4 rows are 20 KiB.
 const STRETCH: usize = 512;
@@ -83,7 +83,6 @@ struct Plan {
     acts: usize,
     /// Lanes of the sums, `[COLUMNS][rows rounded up to 16][16]`.
     sums: usize,
-    len: usize,
 }
 
 impl Plan {
@@ -92,13 +91,22 @@ impl Plan {
         let rows = (ROW_BYTES / 4 / stride / ROWS * ROWS).clamp(ROWS, MOST_ROWS);
         let acts = rows * stride;
         let sums = acts + COLUMNS * (STRETCH + LANES);
-        Self { stride, rows, acts, sums, len: sums + COLUMNS * rows.next_multiple_of(LANES) * LANES }
+        Self { stride, rows, acts, sums }
+    }
+
+    /// The lanes of the sums of a column of a tile.
+    fn sums_of(&self, column: usize) -> usize {
+        self.sums + column * self.rows.next_multiple_of(LANES) * LANES
+    }
+
+    fn bytes(&self) -> usize {
+        self.sums_of(COLUMNS) * 4
     }
 }
 
 /// Bytes of scratch for rows of `k` elements.
 pub(super) fn scratch_bytes(k: usize) -> usize {
-    Plan::new(k).len * 4
+    Plan::new(k).bytes()
 }
 
 /// Runs one product.
@@ -107,7 +115,7 @@ pub(super) fn scratch_bytes(k: usize) -> usize {
 /// As `Table::matmul`; AVX-512 F, BW, DQ, VL.
 pub(super) unsafe fn products<T: Decode>(job: &Job<'_>, scratch: &mut [u8]) {
     let plan = Plan::new(job.k);
-    assert!(scratch.len() >= plan.len * 4);
+    assert!(scratch.len() >= plan.bytes());
     let scratch = scratch.as_mut_ptr().cast::<f32>();
     for first in (0..job.rows).step_by(plan.rows) {
         let rows = (job.rows - first).min(plan.rows);
@@ -148,13 +156,6 @@ impl<'a> Later<'a> {
         let (now, rest) = self.bytes.split_at(self.share.min(self.bytes.len()));
         ahead::ask(now.as_ptr(), now.len());
         self.bytes = rest;
-    }
-}
-
-impl Plan {
-    /// The lanes of the sums of a column of a tile.
-    fn sums_of(&self, column: usize) -> usize {
-        self.sums + column * self.rows.next_multiple_of(LANES) * LANES
     }
 }
 

@@ -177,10 +177,13 @@ fn either_scratch_bytes(ty: TensorType, k: usize, cols: usize) -> usize {
 pub(super) fn scratch_bytes(ty: TensorType, k: usize, cols: usize) -> usize {
     let kind = ActKind::for_type(ty);
     let few = match kind {
-        ActKind::F32 | ActKind::Bf16 if decoded::are_many(cols) => decoded::scratch_bytes(k).max(generic::scratch_bytes(ty, k, cols)),
         ActKind::F32 | ActKind::Bf16 => generic::scratch_bytes(ty, k, cols),
         ActKind::Q8x32 => rows::blocks_scratch(k / 32),
         ActKind::Q8x256 => rows::super_blocks_scratch(k / 256),
     };
-    few.max(many::scratch_bytes(kind, k))
+    let many = match ty {
+        TensorType::F32 | TensorType::F16 | TensorType::BF16 if decoded::are_many(cols) => decoded::scratch_bytes(k),
+        _ => many::scratch_bytes(kind, k),
+    };
+    few.max(many)
 }
