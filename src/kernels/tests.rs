@@ -360,27 +360,33 @@ agreement! {
     q2_0_agrees: Q2_0,
 }
 
-/// Where sums of sub-blocks are at the edge of 16 bits: 16 activations of magnitude 1023 or 1024 with −32 in all places.
+/// Where sums of sub-blocks are at the edge of 16 bits: the largest quants everywhere, and 16 activations whose magnitudes add up to so much.
 #[test]
-fn sums_of_q6_k_at_the_edge_of_16_bits_agree() {
+fn sums_at_the_edge_of_16_bits_agree() {
     let portable = Kernels::for_isa(Isa::Portable).unwrap();
-    let mut block = [0; 210];
-    (0..16).for_each(|j| block[192 + j] = (j * 17 + 5) as u8);
-    block[208..].copy_from_slice(&half::f16::from_f32(0.5).to_le_bytes());
+    let half = half::f16::from_f32(0.5).to_le_bytes();
+    // Scales of 6 bits of both signs, or of 6 bits and minima.
+    let q6_k = [vec![0; 192], (0..16).map(|j| (j * 17 + 5) as u8).collect(), half.to_vec()].concat();
+    let head = [half, half].concat().into_iter().chain((0..12).map(|j| (j * 21 + 3) as u8));
+    let q4_k: Vec<u8> = head.clone().chain([0xff; 128]).collect();
+    let q5_k: Vec<u8> = head.chain([0xff; 160]).collect();
     let (rows, cols) = (37, 33);
-    let w = Matrix::new(TensorType::Q6_K, rows, 256, SharedBytes::copied(&block.repeat(rows))).unwrap();
-    for magnitude in [1022, 1023, 1024, 1025] {
-        // 127, and fifteen that share the rest.
-        let (each, more) = ((magnitude - 127) / 15, (magnitude - 127) % 15);
-        let sixteen: Vec<i32> = (0..16).map(|i| if i == 0 { 127 } else { each + i32::from(i <= more) }).collect();
-        assert_eq!(sixteen.iter().sum::<i32>(), magnitude);
-        for sign in [1, -1] {
-            let column: Vec<f32> = (0..256).map(|i| (sign * sixteen[i % 16]) as f32).collect();
-            let data = columns(portable, ActKind::Q8x256, &vec![column; cols], true);
-            let expected = product(portable, &w, 0..rows, data.bytes(), cols, true);
-            for kernels in Isa::available().into_iter().filter_map(Kernels::for_isa) {
-                let got = product(kernels, &w, 0..rows, data.bytes(), cols, true);
-                assert!(got.iter().zip(&expected).all(|(&a, &b)| same_bits(a, b)), "{kernels:?} {magnitude}");
+    for (ty, block, largest, len) in [(TensorType::Q6_K, q6_k, 32, 16), (TensorType::Q4_K, q4_k, 15, 32), (TensorType::Q5_K, q5_k, 31, 16)] {
+        let w = Matrix::new(ty, rows, 256, SharedBytes::copied(&block.repeat(rows))).unwrap();
+        let most = 32767 / (largest * len / 16);
+        for magnitude in [most - 1, most, most + 1, most + 2] {
+            // 127, and fifteen that share the rest.
+            let (each, more) = ((magnitude - 127) / 15, (magnitude - 127) % 15);
+            let sixteen: Vec<i32> = (0..16).map(|i| if i == 0 { 127 } else { each + i32::from(i <= more) }).collect();
+            assert_eq!(sixteen.iter().sum::<i32>(), magnitude);
+            for sign in [1, -1] {
+                let column: Vec<f32> = (0..256).map(|i| (sign * sixteen[i % 16]) as f32).collect();
+                let data = columns(portable, ActKind::Q8x256, &vec![column; cols], true);
+                let expected = product(portable, &w, 0..rows, data.bytes(), cols, true);
+                for kernels in Isa::available().into_iter().filter_map(Kernels::for_isa) {
+                    let got = product(kernels, &w, 0..rows, data.bytes(), cols, true);
+                    assert!(got.iter().zip(&expected).all(|(&a, &b)| same_bits(a, b)), "{kernels:?} {ty:?} {magnitude}");
+                }
             }
         }
     }

@@ -72,8 +72,8 @@ impl Attention {
     }
 
     /// Floats of scratch for `group` query heads per KV head.
-    pub(super) fn scratch_floats(group: usize, value_dim: usize) -> usize {
-        scratch_floats(tile_columns(group, 0) * group, value_dim.next_multiple_of(Q8_LEN))
+    pub(super) fn scratch_floats(group: usize, key_dim: usize, value_dim: usize) -> usize {
+        scratch_floats(tile_columns(group, 0) * group, key_dim, value_dim.next_multiple_of(Q8_LEN))
     }
 
     /// # Safety

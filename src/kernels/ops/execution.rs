@@ -108,7 +108,7 @@ pub(super) fn worker_bytes(program: &Program, kernels: Kernels, columns: usize, 
     for op in &program.ops {
         if let Op::Attention(op) = op {
             let group = op.q.len / (program.kv.key_dim * program.kv.heads);
-            most = most.max(Attention::scratch_floats(group, program.kv.value_dim) * size_of::<f32>());
+            most = most.max(Attention::scratch_floats(group, program.kv.key_dim, program.kv.value_dim) * size_of::<f32>());
         }
     }
     most.max(expert_bytes)

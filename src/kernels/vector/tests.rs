@@ -247,7 +247,7 @@ impl Head {
     fn attend(&self, ops: &VectorOps, first: usize, columns: usize, tile: usize) -> Vec<f32> {
         let out_stride = self.group * self.value_dim;
         let mut out = vec![0.0; columns * out_stride];
-        let mut scratch = vec![f32::NAN; scratch_floats(tile * self.group, self.layout.value_stride)];
+        let mut scratch = vec![f32::NAN; scratch_floats(tile * self.group, self.key_dim, self.layout.value_stride)];
         let pages: Vec<*mut u8> = self.pages.iter().map(|page| page.as_ptr().cast_mut()).collect();
         for start in (0..columns).step_by(tile) {
             let args = AttentionTile {

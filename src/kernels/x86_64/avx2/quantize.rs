@@ -58,7 +58,7 @@ pub(super) unsafe fn quantize(kind: ActKind, x: &[f32], out: &mut [u8]) {
 /// # Safety
 /// AVX2; 32 bytes are readable.
 #[inline(always)]
-pub(in super::super) unsafe fn magnitudes(q: *const u8) -> __m128i {
+unsafe fn magnitudes(q: *const u8) -> __m128i {
     // SAFETY: the caller's promise.
     unsafe {
         let sums = _mm256_sad_epu8(_mm256_abs_epi8(_mm256_loadu_si256(q.cast())), _mm256_setzero_si256());
@@ -72,7 +72,7 @@ pub(in super::super) unsafe fn magnitudes(q: *const u8) -> __m128i {
 /// # Safety
 /// SSE 4.1.
 #[inline(always)]
-pub(in super::super) unsafe fn larger(v: __m128i) -> i32 {
+unsafe fn larger(v: __m128i) -> i32 {
     // SAFETY: register arithmetic.
     unsafe { _mm_cvtsi128_si32(_mm_max_epi32(v, _mm_unpackhi_epi64(v, v))) }
 }

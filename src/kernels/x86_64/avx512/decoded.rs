@@ -188,7 +188,8 @@ unsafe fn stretches<T: Decode, const N: usize>(
         let len = (floats - k).min(STRETCH);
         // SAFETY: columns are padded to 64 bytes, which is a whole step; the rest lies in the scratch.
         unsafe {
-            let column = job.acts.data.as_ptr().add(column * job.acts.stride + k * element);
+            let start = job.acts.data.as_ptr().add(column * job.acts.stride);
+            let column = start.add(k * element);
             let (acts, stride) = if T::BOTH {
                 let acts = scratch.add(plan.acts);
                 for c in 0..N {
@@ -201,16 +202,20 @@ unsafe fn stretches<T: Decode, const N: usize>(
                 (column.cast(), job.acts.stride / 4)
             };
             let sums: [*mut f32; N] = std::array::from_fn(|c| scratch.add(plan.sums_of(c)));
+            // The columns of the stretch that comes next, one asked for with each tile.
+            let next = if k + STRETCH < floats { column.add(STRETCH * element) } else { start.wrapping_add(N * job.acts.stride) };
             for_columns!(r..rows, R in [4, 2, 1], {
                 later.ask();
                 let weights = scratch.add(r * plan.stride + k);
-                tile::<R, N>((weights, plan.stride), (acts, stride), len, k > 0, sums.map(|sums| sums.add(r * LANES)));
+                let next = (next.wrapping_add((r / ROWS).min(N - 1) * job.acts.stride), LANES * element);
+                tile::<R, N>((weights, plan.stride), (acts, stride), len, k > 0, sums.map(|sums| sums.add(r * LANES)), next);
             });
         }
     }
 }
 
-/// The lanes of `R` rows with `N` columns over `len` floats, from zero or where they were.
+/// The lanes of `R` rows with `N` columns over `len` floats, from zero or where they were. Asks for what begins at `next.0`, so many bytes with each
+/// register of 16: all at once, before the tile, was slower than not at all, and so was asking for rows, which come from the second-level cache.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
 unsafe fn tile<const R: usize, const N: usize>(
@@ -219,6 +224,7 @@ unsafe fn tile<const R: usize, const N: usize>(
     len: usize,
     go_on: bool,
     sums: [*mut f32; N],
+    next: (*const u8, usize),
 ) {
     // SAFETY: the caller's promise.
     unsafe {
@@ -230,7 +236,10 @@ unsafe fn tile<const R: usize, const N: usize>(
                 }
             }
         }
+        let mut asked = next.0;
         for i in (0..len).step_by(LANES) {
+            _mm_prefetch::<_MM_HINT_T0>(asked.cast());
+            asked = asked.wrapping_add(next.1);
             let mut weights = [_mm512_setzero_ps(); R];
             for r in 0..R {
                 weights[r] = _mm512_load_ps(w.0.add(r * w.1 + i));

@@ -84,6 +84,12 @@ impl InRegisters for Tq20 {
 impl<T: InRegisters> Super for T {
     const BYTES: usize = <T as Grouped>::BYTES;
     const OFFSET: i32 = <T as Grouped>::OFFSET as i32;
+    const LARGEST: i32 = {
+        let above = <T as Grouped>::LARGEST as i32 - <T as Grouped>::OFFSET as i32;
+        // With signs both ends are as far away; else quants begin at 0 at the least.
+        if <T as Grouped>::SIGNED || above > <T as Grouped>::OFFSET as i32 { above } else { <T as Grouped>::OFFSET as i32 }
+    };
+    const NEGATIVE_SCALES: bool = false;
     const PER_32: bool = <T as Grouped>::PER_32;
     const MINS: bool = false;
     const PLANES: usize = <T as InRegisters>::PLANES;

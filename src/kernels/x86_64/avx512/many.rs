@@ -91,20 +91,6 @@ pub(in crate::kernels::x86_64) unsafe fn scaled_blocks<T: Super>(job: &Job<'_>, 
     unsafe { stretches(job, scratch, panel::scaled_record::<T>(), 256, T::BYTES, build, tile) }
 }
 
-/// Runs `tile` over all stretches of a product with super-blocks whose scales stand apart in pairs.
-///
-/// # Safety
-/// As [`scaled_blocks`].
-pub(super) unsafe fn paired_blocks<T: Super>(job: &Job<'_>, scratch: &mut [u8], tile: Tile) {
-    const { assert!(panel::paired_record::<T>().bytes <= panel::SUPER_RECORD_MAX) };
-    let build = |rows: &[*const u8; 16], step: usize, to: *mut u8| {
-        // SAFETY: the step is inside the rows, and the record inside the scratch.
-        unsafe { panel::build_paired::<T>(&rows.map(|row| row.add(step * T::BYTES)), to) }
-    };
-    // SAFETY: passed on.
-    unsafe { stretches(job, scratch, panel::paired_record::<T>(), 256, T::BYTES, build, tile) }
-}
-
 /// Runs `tile` over all stretches of a product with super-blocks whose scales are multiplied in.
 ///
 /// # Safety

@@ -81,7 +81,6 @@ pub(super) unsafe fn matmul<const VNNI: bool>(job: &Job<'_>, scratch: &mut [u8])
             TensorType::Q3_K if few => few_supers::<supers::Q3K, VNNI>(job, scratch),
             TensorType::Q2_K => many::super_blocks::<supers::Q2K, true>(job, scratch, tile::planes::<supers::Q2K>),
             TensorType::Q3_K => many::super_blocks::<supers::Q3K, true>(job, scratch, tile::planes::<supers::Q3K>),
-            TensorType::Q6_K if VNNI && is_intel() && !few => many::paired_blocks::<supers::Q6K>(job, scratch, tile::paired::<supers::Q6K>),
             TensorType::Q4_K => many::scaled_blocks::<supers::Q4K>(job, scratch, tile::scaled::<supers::Q4K>),
             TensorType::Q5_K => many::scaled_blocks::<supers::Q5K>(job, scratch, tile::scaled::<supers::Q5K>),
             TensorType::Q6_K => with_supers::<supers::Q6K, VNNI>(job, scratch),
@@ -106,8 +105,7 @@ pub(super) unsafe fn matmul<const VNNI: bool>(job: &Job<'_>, scratch: &mut [u8])
     }
 }
 
-/// Whether `vpmulld` takes two of the steps that a dot product takes one of, in which case sums in pairs are faster ([`tile::paired`]), and
-/// `vdpbf16ps` those of four multiply-adds, in which case its halves are ([`bf16`]).
+/// Whether `vdpbf16ps` takes the steps of four multiply-adds, in which case its halves are faster ([`bf16`]).
 fn is_intel() -> bool {
     static VENDOR: LazyLock<bool> = LazyLock::new(|| {
         let leaf = __cpuid(0);

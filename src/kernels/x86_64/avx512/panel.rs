@@ -18,7 +18,7 @@ pub(in crate::kernels::x86_64) struct Record {
     pub mins: usize,
     /// Pairs of minima, `i16[pairs][16 rows][2]`; super-blocks only.
     pub pairs: usize,
-    /// Scales of sub-blocks, `i32[sub-blocks][16 rows]` or `i16[pairs of sub-blocks][16 rows][2]`; super-blocks whose scales stand apart only.
+    /// Scales of sub-blocks, `i32[sub-blocks][16 rows]`; super-blocks whose scales stand apart only.
     pub subs: usize,
     /// Bytes of the record, a multiple of 64.
     pub bytes: usize,
@@ -34,13 +34,6 @@ pub(in crate::kernels::x86_64) const fn super_record(planes: usize, min_pairs: u
 pub(in crate::kernels::x86_64) const fn scaled_record<T: Super>() -> Record {
     let subs = 4096;
     let scales = subs + if T::PER_32 { 8 } else { 16 } * 64;
-    Record { subs, scales, mins: scales + 64, pairs: scales + 128, bytes: scales + 128 + min_pairs::<T>() * 64 }
-}
-
-/// The record of a super-block of 256 with scales per 16, which stand apart in pairs.
-pub(super) const fn paired_record<T: Super>() -> Record {
-    let subs = 4096;
-    let scales = subs + 8 * 64;
     Record { subs, scales, mins: scales + 64, pairs: scales + 128, bytes: scales + 128 + min_pairs::<T>() * 64 }
 }
 
@@ -104,31 +97,6 @@ pub(in crate::kernels::x86_64) unsafe fn build_scaled<T: Super>(rows: &[*const u
         let by_sub = lanes::transpose(by_row);
         for j in 0..if T::PER_32 { 8 } else { 16 } {
             _mm512_store_si512(to.add(record.subs + j * 64).cast(), by_sub[j]);
-        }
-        heads::<T>(rows, &record, false, to);
-    }
-}
-
-/// Builds the record of one super-block of 16 rows with the quants as they are, unsigned, and the scales apart, in pairs.
-///
-/// # Safety
-/// As [`build_super`].
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
-pub(super) unsafe fn build_paired<T: Super>(rows: &[*const u8; 16], to: *mut u8) {
-    let record = paired_record::<T>();
-    // SAFETY: the blocks are readable, and all stores are inside the record.
-    unsafe {
-        quants::<T, 0>(rows, to);
-        quants::<T, 1>(rows, to);
-        quants::<T, 2>(rows, to);
-        quants::<T, 3>(rows, to);
-        let mut by_row = [_mm512_setzero_si512(); 16];
-        for r in 0..16 {
-            by_row[r] = _mm512_castsi256_si512(T::scales(rows[r]));
-        }
-        let by_pair = lanes::transpose(by_row);
-        for pair in 0..8 {
-            _mm512_store_si512(to.add(record.subs + pair * 64).cast(), by_pair[pair]);
         }
         heads::<T>(rows, &record, false, to);
     }

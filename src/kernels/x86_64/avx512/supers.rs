@@ -27,8 +27,10 @@ pub(in crate::kernels::x86_64) trait Super {
     const BIAS: i32;
     /// Whether the four parts of the quants share the looking up.
     const LOOKED_UP: bool = false;
-    /// The largest |q − OFFSET|, where sums of sub-blocks may be looked at in pairs (see `tile::paired`).
-    const LARGEST: i32 = 255;
+    /// The largest |q − OFFSET|: whether sums of sub-blocks fit 16 bits (see `tile::totals`).
+    const LARGEST: i32;
+    /// Whether scales may be below zero.
+    const NEGATIVE_SCALES: bool;
     /// By what d is multiplied, a power of two.
     const FACTOR: f32 = 1.0;
     /// d, and in the upper half dmin: two f16.
@@ -177,6 +179,8 @@ unsafe fn nibble_pair<const I: usize>(qs: *const u8) -> __m512i {
 
 pub(in crate::kernels::x86_64) struct Q4K;
 impl Super for Q4K {
+    const LARGEST: i32 = 15;
+    const NEGATIVE_SCALES: bool = false;
     const BYTES: usize = 144;
     const OFFSET: i32 = 0;
     const PER_32: bool = true;
@@ -259,6 +263,8 @@ impl Super32 for Q5K {
     }
 }
 impl Super for Q5K {
+    const LARGEST: i32 = 31;
+    const NEGATIVE_SCALES: bool = false;
     const BYTES: usize = 176;
     const OFFSET: i32 = 0;
     const PER_32: bool = true;
@@ -301,6 +307,7 @@ impl Super for Q5K {
 pub(in crate::kernels::x86_64) struct Q6K;
 impl Super for Q6K {
     const LARGEST: i32 = 32;
+    const NEGATIVE_SCALES: bool = true;
     const BYTES: usize = 210;
     const OFFSET: i32 = 32;
     const PER_32: bool = false;
@@ -355,6 +362,8 @@ pub(super) unsafe fn two_bits<const I: usize>(qs: *const u8) -> __m512i {
 
 pub(in crate::kernels::x86_64) struct Q2K;
 impl Super for Q2K {
+    const LARGEST: i32 = 3;
+    const NEGATIVE_SCALES: bool = false;
     const BYTES: usize = 84;
     const OFFSET: i32 = 0;
     const PER_32: bool = false;
@@ -386,6 +395,8 @@ impl Super for Q2K {
 
 pub(in crate::kernels::x86_64) struct Q3K;
 impl Super for Q3K {
+    const LARGEST: i32 = 4;
+    const NEGATIVE_SCALES: bool = true;
     const BYTES: usize = 110;
     const OFFSET: i32 = 4;
     const PER_32: bool = false;

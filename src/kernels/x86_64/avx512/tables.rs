@@ -56,6 +56,8 @@ impl Block for Mxfp4 {
 }
 
 impl Super for Iq4Xs {
+    const LARGEST: i32 = 127;
+    const NEGATIVE_SCALES: bool = true;
     const BYTES: usize = 136;
     const OFFSET: i32 = 128;
     const PER_32: bool = true;

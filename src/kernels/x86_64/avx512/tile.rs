@@ -3,8 +3,8 @@
 //!
 //! Two panels by six columns hold 12 sums and 12 totals in registers; more columns spill, fewer wait for the weights.
 
-use std::arch::asm;
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 use super::super::super::activation::Layout;
 use super::super::super::table::Job;
@@ -52,16 +52,16 @@ unsafe fn scaled_tile<T: Super, const N: usize, const P: usize>(stretch: &Stretc
         for step in 0..stretch.steps {
             let b = stretch.k / 256 + step;
             let records = records::<P>(stretch, panel, step);
-            let mut total = [[_mm512_setzero_si512(); P]; N];
-            for j in 0..if T::PER_32 { 8 } else { 16 } {
-                let sums = sub_sums::<T, N, P>(&records, &columns, &layout, b, j);
-                for p in 0..P {
-                    let scale = _mm512_load_si512(records[p].add(parts.subs + j * 64).cast());
-                    for c in 0..N {
-                        total[c][p] = _mm512_add_epi32(total[c][p], _mm512_mullo_epi32(sums[c][p], scale));
-                    }
-                }
+            let mut largest = 0;
+            for c in 0..N {
+                largest = largest.max(columns[c].add(layout.magnitudes).cast::<i32>().add(b).read());
             }
+            let total = match const { in_16_bits::<T>() } {
+                Some(16) if largest <= most::<T>(16) => totals::<T, N, P, 16, true>(&records, parts, &columns, &layout, b),
+                Some(32) if largest <= most::<T>(32) => totals::<T, N, P, 32, true>(&records, parts, &columns, &layout, b),
+                _ if T::PER_32 => totals::<T, N, P, 32, false>(&records, parts, &columns, &layout, b),
+                _ => totals::<T, N, P, 16, false>(&records, parts, &columns, &layout, b),
+            };
             for p in 0..P {
                 super_chain::<N, P>(&mut acc, p, &total, records[p], parts, &columns, &layout, b, T::PER_32, T::MINS);
             }
@@ -70,112 +70,93 @@ unsafe fn scaled_tile<T: Super, const N: usize, const P: usize>(stretch: &Stretc
     }
 }
 
-/// The sums of sub-block `j` of super-block `b`, without the scale.
+/// The largest Σ|a| of 16 activations with which sums over `len` elements fit 16 bits.
+const fn most<T: Super>(len: usize) -> i32 {
+    i16::MAX as i32 / (T::LARGEST * (len / 16) as i32)
+}
+
+/// Over how many elements sums fit 16 bits as a rule, if they do. Since the largest of 256 activations is 127, Σ|a| of 16 is some 600, and seldom above 900.
+const fn in_16_bits<T: Super>() -> Option<usize> {
+    const SELDOM: i32 = 700;
+    if T::PER_32 && most::<T>(32) >= SELDOM {
+        Some(32)
+    } else if most::<T>(16) >= SELDOM && (!T::PER_32 || T::OFFSET == 0) {
+        Some(16)
+    } else {
+        None
+    }
+}
+
+/// Σ scale · Σ q·a of super-block `b`, with inner sums over `LEN` elements. Where they are `SHORT`, that is, fit 16 bits, `vpdpwssd` multiplies and
+/// adds in one step; 32 bits take two for the product on Intel's processors, and one for the sum. Both give the same integers.
 #[inline(always)]
-unsafe fn sub_sums<T: Super, const N: usize, const P: usize>(
+unsafe fn totals<T: Super, const N: usize, const P: usize, const LEN: usize, const SHORT: bool>(
     records: &[*const u8; P],
+    parts: &Record,
     columns: &[*const u8; N],
     layout: &Layout,
     b: usize,
-    j: usize,
 ) -> [[__m512i; P]; N] {
-    let quads = if T::PER_32 { 8 } else { 4 };
     // SAFETY: the columns hold the parts of their layout, the records those of theirs.
     unsafe {
-        let mut sums = [[_mm512_setzero_si512(); P]; N];
-        if T::OFFSET != 0 {
-            for c in 0..N {
-                sums[c] = [T::minus_offset(columns[c].add(layout.offsets16).cast(), b, j); P];
+        let mut total = [[_mm512_setzero_si512(); P]; N];
+        for i in 0..256 / LEN {
+            let j = i * LEN / sub_block_len::<T>();
+            let mut sums = [[_mm512_setzero_si512(); P]; N];
+            if T::OFFSET != 0 {
+                for c in 0..N {
+                    sums[c] = [T::minus_offset(columns[c].add(layout.offsets16).cast(), b, j); P];
+                }
+            }
+            add_dots::<N, P>(&mut sums, records, columns, b, i * LEN..(i + 1) * LEN);
+            for p in 0..P {
+                let mut scale = _mm512_load_si512(records[p].add(parts.subs + j * 64).cast());
+                if SHORT && T::NEGATIVE_SCALES {
+                    // The upper half of a sum is its sign, which is to count for nothing.
+                    scale = _mm512_and_si512(scale, _mm512_set1_epi32(0xffff));
+                }
+                for c in 0..N {
+                    total[c][p] = if SHORT {
+                        lanes::dot_i16::<true>(total[c][p], sums[c][p], scale)
+                    } else {
+                        _mm512_add_epi32(total[c][p], _mm512_mullo_epi32(sums[c][p], scale))
+                    };
+                }
             }
         }
-        for i in j * quads..(j + 1) * quads {
+        total
+    }
+}
+
+/// Elements that share a scale.
+const fn sub_block_len<T: Super>() -> usize {
+    if T::PER_32 { 32 } else { 16 }
+}
+
+/// Adds the products of the quants and activations `range` of super-block `b`.
+#[inline(always)]
+unsafe fn add_dots<const N: usize, const P: usize>(
+    sums: &mut [[__m512i; P]; N],
+    records: &[*const u8; P],
+    columns: &[*const u8; N],
+    b: usize,
+    range: Range<usize>,
+) {
+    for k in range.step_by(4) {
+        // SAFETY: the columns hold the activations, the records the quants.
+        unsafe {
             let mut w = [_mm512_setzero_si512(); P];
             for p in 0..P {
-                w[p] = _mm512_load_si512(records[p].add(i * 64).cast());
+                w[p] = _mm512_load_si512(records[p].add(k * 16).cast());
             }
             for c in 0..N {
-                let a = _mm512_set1_epi32(columns[c].add(b * 256 + i * 4).cast::<i32>().read());
+                let a = _mm512_set1_epi32(columns[c].add(b * 256 + k).cast::<i32>().read());
                 for p in 0..P {
                     sums[c][p] = _mm512_dpbusd_epi32(sums[c][p], w[p], a);
                 }
             }
         }
-        sums
     }
-}
-
-/// As [`scaled`], for types with scales per 16 and for processors whose products of 32 bits cost more than those of 16: where the sums of sub-blocks
-/// fit 16 bits, two of them go into one `vpdpwssd` with their two scales. (With scales per 32 it is half of that gain, and took more in the engine than
-/// it gave, by columns that come four at a time.)
-///
-/// Whether they fit is known from the activations: |Σ q·a| is at most [`Super::LARGEST`]·Σ|a|. It is so for nearly all super-blocks, since the
-/// largest of 256 activations is 127; where it is not, the sums are multiplied one by one. Both ways give the same integers.
-///
-/// # Safety
-/// As `Tile`; AVX-512 F, BW, DQ, VL, VNNI; the records are those of [`panel::build_paired`].
-pub(super) unsafe fn paired<T: Super>(stretch: &Stretch<'_>) {
-    for_columns!(first..stretch.job.acts.cols, N in [4, 3, 2, 1], {
-        // SAFETY: passed on; the columns and the panels exist.
-        unsafe { two_by_two!(stretch, panel, P, paired_tile::<T, N, P>(stretch, panel, first)) };
-    });
-}
-
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn paired_tile<T: Super, const N: usize, const P: usize>(stretch: &Stretch<'_>, panel: usize, first: usize) {
-    let job = stretch.job;
-    let layout = job.acts.kind.layout(job.k);
-    let parts = &panel::paired_record::<T>();
-    const { assert!(!T::PER_32) };
-    let fits = i32::from(i16::MAX) / T::LARGEST;
-    // SAFETY: the columns hold the parts of their layout, the records those of theirs; the outputs exist.
-    unsafe {
-        let columns = columns::<N>(job, first);
-        let mut acc = load_outputs::<N, P>(stretch, panel, first);
-        for step in 0..stretch.steps {
-            let b = stretch.k / 256 + step;
-            let records = records::<P>(stretch, panel, step);
-            let mut magnitude = 0;
-            for c in 0..N {
-                magnitude = magnitude.max(columns[c].add(layout.magnitudes).cast::<i32>().add(b).read());
-            }
-            let mut total = [[_mm512_setzero_si512(); P]; N];
-            for pair in 0..8 {
-                let even = sub_sums::<T, N, P>(&records, &columns, &layout, b, 2 * pair);
-                let odd = sub_sums::<T, N, P>(&records, &columns, &layout, b, 2 * pair + 1);
-                for p in 0..P {
-                    let scales = _mm512_load_si512(records[p].add(parts.subs + pair * 64).cast());
-                    for c in 0..N {
-                        total[c][p] = if magnitude <= fits {
-                            lanes::dot_i16::<true>(total[c][p], low_halves_of(even[c][p], odd[c][p]), scales)
-                        } else {
-                            let low = _mm512_srai_epi32::<16>(_mm512_slli_epi32::<16>(scales));
-                            let one = _mm512_add_epi32(total[c][p], _mm512_mullo_epi32(even[c][p], low));
-                            _mm512_add_epi32(one, _mm512_mullo_epi32(odd[c][p], _mm512_srai_epi32::<16>(scales)))
-                        };
-                    }
-                }
-            }
-            for p in 0..P {
-                super_chain::<N, P>(&mut acc, p, &total, records[p], parts, &columns, &layout, b, T::PER_32, T::MINS);
-            }
-        }
-        store_outputs::<N, P>(stretch, panel, first, &acc);
-    }
-}
-
-/// The low half of each lane of `even`, and above it that of `odd`.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn low_halves_of(even: __m512i, odd: __m512i) -> __m512i {
-    let up = _mm512_broadcast_i32x4(_mm_setr_epi8(-1, -1, 0, 1, -1, -1, 4, 5, -1, -1, 8, 9, -1, -1, 12, 13));
-    let mut both = even;
-    // As text, because the compiler makes `vpermt2w` of it, which takes three times as long.
-    // SAFETY: registers only.
-    unsafe {
-        asm!("vpshufb {} {{{}}}, {}, {}", inout(zmm_reg) both, in(kreg) 0xcccc_cccc_cccc_cccc_u64, in(zmm_reg) odd, in(zmm_reg) up,
-            options(pure, nomem, nostack, preserves_flags));
-    }
-    both
 }
 
 /// Goes on with the chains of one panel by one super-block.
@@ -206,7 +187,7 @@ unsafe fn super_chain<const N: usize, const P: usize>(
                 let mut sum = _mm512_setzero_si512();
                 for pair in 0..if per_32 { 4 } else { 8 } {
                     let m = _mm512_load_si512(record.add(parts.pairs + pair * 64).cast());
-                    sum = _mm512_dpwssd_epi32(sum, m, _mm512_set1_epi32(sums.cast::<i32>().add(pair).read()));
+                    sum = lanes::dot_i16::<true>(sum, m, _mm512_set1_epi32(sums.cast::<i32>().add(pair).read()));
                 }
                 acc[c][p] = _mm512_fnmadd_ps(_mm512_mul_ps(dmin, da), _mm512_cvtepi32_ps(sum), acc[c][p]);
             }
@@ -243,18 +224,7 @@ unsafe fn plane_tile<T: Super, const N: usize, const P: usize>(stretch: &Stretch
                     sums[c] = [_mm512_set1_epi32(columns[c].add(layout.sums256).cast::<i32>().add(b).read()); P];
                 }
             }
-            for i in 0..64 {
-                let mut w = [_mm512_setzero_si512(); P];
-                for p in 0..P {
-                    w[p] = _mm512_load_si512(records[p].add(i * 64).cast());
-                }
-                for c in 0..N {
-                    let a = _mm512_set1_epi32(columns[c].add(b * 256 + i * 4).cast::<i32>().read());
-                    for p in 0..P {
-                        sums[c][p] = _mm512_dpbusd_epi32(sums[c][p], w[p], a);
-                    }
-                }
-            }
+            add_dots::<N, P>(&mut sums, &records, &columns, b, 0..256);
             for p in 0..P {
                 super_chain::<N, P>(&mut acc, p, &sums, records[p], &stretch.record, &columns, &layout, b, T::PER_32, T::MINS);
             }

@@ -95,7 +95,7 @@ pub(super) unsafe fn products<T: AbreastSuper, const N: usize>(job: &Job<'_>, fi
                         let mut sum = _mm512_setzero_si512();
                         for pair in 0..subs / 2 {
                             let two = pair_of(mins[pair / 2], pair % 2);
-                            sum = _mm512_dpwssd_epi32(sum, two, _mm512_set1_epi32(sums.add(pair).read()));
+                            sum = lanes::dot_i16::<true>(sum, two, _mm512_set1_epi32(sums.add(pair).read()));
                         }
                         acc[c] = _mm512_fnmadd_ps(_mm512_mul_ps(dmin, da), _mm512_cvtepi32_ps(sum), acc[c]);
                     }
