@@ -371,7 +371,8 @@ fn sums_at_the_edge_of_16_bits_agree() {
     let q4_k: Vec<u8> = head.clone().chain([0xff; 128]).collect();
     let q5_k: Vec<u8> = head.chain([0xff; 160]).collect();
     let (rows, cols) = (37, 33);
-    for (ty, block, largest, len) in [(TensorType::Q6_K, q6_k, 32, 16), (TensorType::Q4_K, q4_k, 15, 32), (TensorType::Q5_K, q5_k, 31, 16)] {
+    let types = [(TensorType::Q6_K, q6_k, 32, 16), (TensorType::Q4_K, q4_k, 15, 32), (TensorType::Q5_K, q5_k, 31, 16)];
+    for (ty, block, largest, len) in types {
         let w = Matrix::new(ty, rows, 256, SharedBytes::copied(&block.repeat(rows))).unwrap();
         let most = 32767 / (largest * len / 16);
         for magnitude in [most - 1, most, most + 1, most + 2] {

@@ -178,7 +178,8 @@ pub(super) unsafe fn reduce<V: Lanes, E: KvElement>(
         } else {
             let values = Values { pages: tile.pages, offset: tile.values, bytes: tile.value_bytes };
             for_groups!(V, r..count, group, {
-                weigh::<V, E>(values, start, &sights[r..r + group], room.scores(r), room.part(r), tile.value_stride, tile.value_stride / LANES);
+                let (scores, part) = (room.scores(r), room.part(r));
+                weigh::<V, E>(values, start, &sights[r..r + group], scores, part, tile.value_stride, tile.value_stride / LANES);
             });
         }
     }
