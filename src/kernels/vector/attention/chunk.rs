@@ -75,6 +75,11 @@ struct Values {
 }
 
 impl Values {
+    /// Those of the cache.
+    fn cached(tile: &AttentionTile) -> Self {
+        Self { pages: tile.pages, offset: tile.values, bytes: tile.value_bytes }
+    }
+
     /// # Safety
     /// The page exists.
     #[inline(always)]
@@ -87,32 +92,23 @@ impl Values {
 /// Positions of the chunk that each row sees; both ends ascend with the row.
 type Sights = [(usize, usize)];
 
-/// Evaluates `$call` with `R` the rows of a group, as many as `$count` says, and how many blocks of keys (`B`) or registers of a value (`N`) are
-/// computed at once, so that the chains of sums hide each other's latency.
+/// Evaluates `$call` with `$R` the rows of a group, as many as `$count` says, and `$W` what stands beside that number in the first list where there are
+/// 32 registers, else in the second: how many blocks of keys or registers of a value are computed at once, so that chains of sums hide each
+/// other's latency.
 macro_rules! with_rows {
-    ($V:ident, $count:expr, $R:ident, $B:ident, $N:ident, $call:expr) => {
-        with_rows!(@ $R, $B, $N, $call, (<$V>::REGISTERS >= 32, $count), {
-            (true, 8) => 8, 2, 2;
-            (true, 4) => 4, 2, 4;
-            (true, 3) => 3, 2, 4;
-            (true, 2) => 2, 4, 4;
-            (true, _) => 1, 8, 4;
-            (false, 4) => 4, 1, 1;
-            (false, 3) => 3, 1, 1;
-            (false, 2) => 2, 2, 2;
-            (false, _) => 1, 4, 4;
-        })
-    };
-    (@ $R:ident, $B:ident, $N:ident, $call:expr, $of:expr, { $($pattern:pat => $r:expr, $b:expr, $n:expr;)* }) => {
-        match $of {
-            $($pattern => {
-                #[allow(dead_code, reason = "of blocks and registers one or the other is asked for")]
-                const $B: usize = $b;
-                #[allow(dead_code, reason = "as above")]
-                const $N: usize = $n;
+    ($V:ident, $count:expr, $R:ident, $W:ident, [$($r:literal: $w:literal),*], [$($few:literal: $narrow:literal),*], $call:expr) => {
+        match (<$V>::REGISTERS >= 32, $count) {
+            $((true, $r) => {
                 const $R: usize = $r;
+                const $W: usize = $w;
                 $call
             })*
+            $((false, $few) => {
+                const $R: usize = $few;
+                const $W: usize = $narrow;
+                $call
+            })*
+            _ => unreachable!("groups have no other numbers of rows"),
         }
     };
 }
@@ -176,7 +172,7 @@ pub(super) unsafe fn reduce<V: Lanes, E: KvElement>(
         if together {
             decoded_weigh::<V, E>(tile, start, sights, room);
         } else {
-            let values = Values { pages: tile.pages, offset: tile.values, bytes: tile.value_bytes };
+            let values = Values::cached(tile);
             for_groups!(V, r..count, group, {
                 let (scores, part) = (room.scores(r), room.part(r));
                 weigh::<V, E>(values, start, &sights[r..r + group], scores, part, tile.value_stride, tile.value_stride / LANES);
@@ -227,7 +223,7 @@ unsafe fn score<V: Lanes, E: KvElement>(
     scores: *mut f32,
 ) {
     // SAFETY: rows are below columns · group.
-    with_rows!(V, rows, R, B, N, unsafe {
+    with_rows!(V, rows, R, B, [8: 2, 4: 2, 3: 2, 2: 4, 1: 8], [4: 1, 3: 1, 2: 2, 1: 4], unsafe {
         let mut q = [std::ptr::null::<f32>(); R];
         for (r, q) in q.iter_mut().enumerate() {
             *q = tile.q.add((row + r) / tile.group * tile.q_stride + (row + r) % tile.group * tile.key_dim);
@@ -315,7 +311,7 @@ unsafe fn softmax<V: Lanes>(tile: &AttentionTile, start: usize, row: usize, seen
 #[inline(always)]
 unsafe fn decoded_weigh<V: Lanes, E: KvElement>(tile: &AttentionTile, start: usize, sights: &Sights, room: &Room) {
     const BYTES: usize = VECTORS * LANES * size_of::<f32>();
-    let cached = Values { pages: tile.pages, offset: tile.values, bytes: tile.value_bytes };
+    let cached = Values::cached(tile);
     let pages: [*mut u8; CHUNK / PAGE] = std::array::from_fn(|page| room.values.cast::<u8>().wrapping_add(page * PAGE * BYTES));
     // Pages are counted from position 0.
     let decoded = Values { pages: pages.as_ptr().wrapping_sub(start / PAGE), offset: 0, bytes: BYTES };
@@ -350,7 +346,7 @@ unsafe fn weigh<V: Lanes, E: KvElement>(
     vectors: usize,
 ) {
     // SAFETY: passed on.
-    with_rows!(V, sights.len(), R, B, N, unsafe {
+    with_rows!(V, sights.len(), R, N, [8: 2, 4: 4, 3: 4, 2: 4, 1: 4], [4: 1, 3: 1, 2: 2, 1: 4], unsafe {
         let mut d = 0;
         while d + N <= vectors {
             weigh_vectors::<V, E, R, N>(values, start, sights, scores, part.add(d * LANES), value_stride, d);
@@ -384,9 +380,8 @@ unsafe fn weigh_vectors<V: Lanes, E: KvElement, const R: usize, const N: usize>(
         // What all rows see is read once for them; what lies before and behind it, by each that sees it.
         let common = sights[R - 1].0..sights[0].1.max(sights[R - 1].0);
         for r in 0..R {
-            for j in sights[r].0..sights[r].1.min(common.start) {
-                weigh_one::<V, E, N>(values.at(start + j), *scores.add(r * CHUNK + j), d, &mut acc[r]);
-            }
+            let before = sights[r].0..sights[r].1.min(common.start);
+            weigh_apart::<V, E, N>(values, start, before, scores.add(r * CHUNK), d, &mut acc[r]);
         }
         let mut from = common.start;
         while from < common.end {
@@ -407,9 +402,7 @@ unsafe fn weigh_vectors<V: Lanes, E: KvElement, const R: usize, const N: usize>(
             from = to;
         }
         for r in 0..R {
-            for j in common.end..sights[r].1 {
-                weigh_one::<V, E, N>(values.at(start + j), *scores.add(r * CHUNK + j), d, &mut acc[r]);
-            }
+            weigh_apart::<V, E, N>(values, start, common.end..sights[r].1, scores.add(r * CHUNK), d, &mut acc[r]);
             for n in 0..N {
                 acc[r][n].store(part.add(r * value_stride + n * LANES));
             }
@@ -417,14 +410,23 @@ unsafe fn weigh_vectors<V: Lanes, E: KvElement, const R: usize, const N: usize>(
     }
 }
 
-/// `acc += p · V` for N registers of a value, from register `d` on.
+/// `acc += Σ_j p[j] · V[j]` of one row for N registers from register `d` of the values on, j ascending over `seen`.
 #[inline(always)]
-unsafe fn weigh_one<V: Lanes, E: KvElement, const N: usize>(value: *const u8, p: f32, d: usize, acc: &mut [V; N]) {
-    // SAFETY: the caller's ranges.
-    unsafe {
-        for n in 0..N {
-            let v = E::value::<V>(value, (d + n) * LANES);
-            acc[n] = V::splat(p).fma(v, acc[n]);
+unsafe fn weigh_apart<V: Lanes, E: KvElement, const N: usize>(
+    values: Values,
+    start: usize,
+    seen: Range<usize>,
+    scores: *const f32,
+    d: usize,
+    acc: &mut [V; N],
+) {
+    for j in seen {
+        // SAFETY: the caller's ranges.
+        unsafe {
+            let (value, p) = (values.at(start + j), V::splat(*scores.add(j)));
+            for n in 0..N {
+                acc[n] = p.fma(E::value::<V>(value, (d + n) * LANES), acc[n]);
+            }
         }
     }
 }
