@@ -218,30 +218,6 @@ pub(in crate::kernels::x86_64) unsafe fn dot_i16<const VNNI: bool>(mut acc: __m5
     }
 }
 
-/// As [`dot_i16`], with 8 lanes and the pair number `I` at `b` for all of them.
-///
-/// # Safety
-/// AVX-512 F, BW and VL, and VNNI where `VNNI` says so; the pair is readable.
-#[inline]
-#[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl")]
-pub(in crate::kernels::x86_64) unsafe fn dot_i16_repeated<const VNNI: bool, const I: usize>(
-    mut acc: __m256i,
-    a: __m256i,
-    b: *const i32,
-) -> __m256i {
-    // SAFETY: the caller's promise.
-    unsafe {
-        if VNNI {
-            // As text, so that the pair comes from memory: the units that load can repeat it, while those that shuffle, which
-            // the compiler prefers after a store, are the ones that are short.
-            asm!("vpdpwssd {}, {}, dword ptr [{} + {}]{{1to8}}", inout(ymm_reg) acc, in(ymm_reg) a, in(reg) b, const I * 4,
-                options(pure, readonly, nostack, preserves_flags));
-            return acc;
-        }
-        _mm256_add_epi32(acc, _mm256_madd_epi16(a, _mm256_set1_epi32(b.add(I).read())))
-    }
-}
-
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 unsafe fn dpbusd(mut acc: __m512i, w: __m512i, a: __m512i) -> __m512i {

@@ -5,6 +5,7 @@ mod bf16;
 mod blocks;
 mod decoded;
 mod float;
+mod fours;
 mod grouped;
 pub(super) mod lanes;
 mod lookup;
@@ -119,7 +120,7 @@ fn abreast_columns(ty: TensorType) -> RangeInclusive<usize> {
     match ty {
         TensorType::Q6_K => 3..=8,
         TensorType::Q5_K => 3..=24,
-        TensorType::Q2_K | TensorType::Q3_K => 2..=24,
+        TensorType::Q2_K | TensorType::Q3_K | TensorType::Q4_K => 2..=24,
         _ => 1..=24,
     }
 }
@@ -141,7 +142,7 @@ unsafe fn few_supers<T: Super, const VNNI: bool>(job: &Job<'_>, scratch: &mut [u
 unsafe fn few_supers_32<T: Super32, const VNNI: bool>(job: &Job<'_>, scratch: &mut [u8]) {
     // SAFETY: passed on; the columns exist.
     unsafe {
-        for_columns!(first..job.acts.cols, N in [4, 2, 1], rows::super_blocks_32::<T, N, VNNI>(job, first, scratch));
+        for_columns!(first..job.acts.cols, N in [4, 2, 1], fours::super_blocks::<T, N, VNNI>(job, first, scratch));
     }
 }
 

@@ -11,13 +11,13 @@ use super::super::super::table::Job;
 use super::super::ahead::{Ahead, Lead};
 use super::blocks::Block;
 use super::lanes;
-use super::supers::{Super, Super32, spread};
+use super::supers::{Super, spread};
 
 /// The largest number of columns of one call.
 pub(super) const MAX_COLUMNS: usize = 4;
 /// Scratch for [`super_blocks`]: sums `i32[cols][blocks][16 rows][16]`, minima `i32[cols][blocks][16 rows][4]`,
 /// heads `u32[blocks][16 rows]`.
-pub(super) fn super_blocks_scratch(blocks: usize) -> usize {
+pub(super) const fn super_blocks_scratch(blocks: usize) -> usize {
     blocks * (MAX_COLUMNS * (1024 + 256) + 64)
 }
 
@@ -117,118 +117,6 @@ unsafe fn pairs<T: Super>(w: __m512i, a: __m512i) -> __m512i {
         let w = _mm512_sub_epi8(w, _mm512_set1_epi8(-128));
         let a = _mm512_mask_sub_epi8(a, _mm512_movepi8_mask(w), _mm512_setzero_si512(), a);
         _mm512_maddubs_epi16(_mm512_abs_epi8(w), a)
-    }
-}
-
-/// As [`super_blocks`], for scales per 32 and minima: registers of 256 bits, so that each has one scale, repeated by its load. Sums are
-/// `i32[cols][blocks][16 rows][8]`, and at the end of the scratch are the scales of a row, `i16[blocks][8][2]`.
-///
-/// # Safety
-/// As [`super_blocks`].
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
-pub(super) unsafe fn super_blocks_32<T: Super32, const N: usize, const VNNI: bool>(job: &Job<'_>, first: usize, scratch: &mut [u8]) {
-    let blocks = job.k / 256;
-    assert!(scratch.len() >= super_blocks_scratch(blocks));
-    let layout = job.acts.kind.layout(job.k);
-    let sums = scratch.as_mut_ptr();
-    let lead = Lead::of(job);
-    // SAFETY: the scratch holds the arrays; the columns hold the parts of their layout; rows and outputs exist.
-    unsafe {
-        let mins = sums.add(N * blocks * 512);
-        let heads = mins.add(N * blocks * 256);
-        let scales = heads.add(blocks * 64);
-        // Each scale as two i16.
-        let twice = _mm256_setr_epi8(
-            0, -1, 0, -1, 1, -1, 1, -1, 2, -1, 2, -1, 3, -1, 3, -1, 4, -1, 4, -1, 5, -1, 5, -1, 6, -1, 6, -1, 7, -1, 7, -1,
-        );
-        let columns: [*const u8; N] = std::array::from_fn(|c| job.acts.data.as_ptr().add((first + c) * job.acts.stride));
-        for start in (0..job.rows).step_by(16) {
-            let rows = (job.rows - start).min(16);
-            let ahead = Ahead::of(job, lead, start, 16);
-            let mut row = job.weights.as_ptr().add(start * job.row_bytes);
-            for r in 0..rows {
-                // The scales of the whole row first: a load that repeats a part of what was just stored has to wait.
-                for b in 0..blocks {
-                    let block = row.add(b * T::BYTES);
-                    let scales_and_mins = T::scales_and_mins(block);
-                    let pairs = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(scales_and_mins), twice);
-                    _mm256_store_si256(scales.add(b * 32).cast(), pairs);
-                    let min = _mm_unpackhi_epi8(scales_and_mins, _mm_setzero_si128());
-                    for c in 0..N {
-                        let a = _mm_loadu_si128(columns[c].add(layout.sums32 + b * 16).cast());
-                        // Register r % 4, group r / 4: so sum_4 leaves the rows in their order.
-                        let to = mins.add((c * blocks + b) * 256 + r % 4 * 64 + r / 4 * 16);
-                        _mm_store_si128(to.cast(), _mm_madd_epi16(min, a));
-                    }
-                    heads.cast::<u32>().add(b * 16 + r).write(T::head(block));
-                }
-                for b in 0..blocks {
-                    let block = row.add(b * T::BYTES);
-                    ahead.pass(block, T::BYTES);
-                    let scales = scales.add(b * 32).cast();
-                    let mut q = columns;
-                    for c in 0..N {
-                        q[c] = columns[c].add(b * 256);
-                    }
-                    let (mut even, mut odd) = ([_mm256_setzero_si256(); N], [_mm256_setzero_si256(); N]);
-                    sub_block::<T, 0, N, VNNI>(&mut even, block, &q, scales);
-                    sub_block::<T, 1, N, VNNI>(&mut odd, block, &q, scales);
-                    sub_block::<T, 2, N, VNNI>(&mut even, block, &q, scales);
-                    sub_block::<T, 3, N, VNNI>(&mut odd, block, &q, scales);
-                    sub_block::<T, 4, N, VNNI>(&mut even, block, &q, scales);
-                    sub_block::<T, 5, N, VNNI>(&mut odd, block, &q, scales);
-                    sub_block::<T, 6, N, VNNI>(&mut even, block, &q, scales);
-                    sub_block::<T, 7, N, VNNI>(&mut odd, block, &q, scales);
-                    for c in 0..N {
-                        let to = sums.add(((c * blocks + b) * 16 + r) * 32);
-                        _mm256_store_si256(to.cast(), _mm256_add_epi32(even[c], odd[c]));
-                    }
-                }
-                row = row.add(job.row_bytes);
-            }
-            let mut acc = [_mm512_setzero_ps(); N];
-            for b in 0..blocks {
-                let head = _mm512_load_si512(heads.add(b * 64).cast());
-                let (d, dmin) = (lanes::low_halves(head), lanes::high_halves(head));
-                for c in 0..N {
-                    let mut pairs = [_mm512_setzero_si512(); 8];
-                    for r in 0..8 {
-                        pairs[r] = _mm512_load_si512(sums.add((c * blocks + b) * 512 + r * 64).cast());
-                    }
-                    let da = _mm512_set1_ps(columns[c].add(layout.scales).cast::<f32>().add(b).read());
-                    let sum = _mm512_cvtepi32_ps(lanes::sum_8_pairs(pairs));
-                    acc[c] = _mm512_fmadd_ps(_mm512_mul_ps(d, da), sum, acc[c]);
-                    let mut fours = [_mm512_setzero_si512(); 4];
-                    for r in 0..4 {
-                        fours[r] = _mm512_load_si512(mins.add((c * blocks + b) * 256 + r * 64).cast());
-                    }
-                    let min = _mm512_cvtepi32_ps(lanes::sum_4(fours));
-                    acc[c] = _mm512_fnmadd_ps(_mm512_mul_ps(dmin, da), min, acc[c]);
-                }
-            }
-            for c in 0..N {
-                _mm512_mask_storeu_ps(job.out.add((first + c) * job.ld + start), lanes::first(rows), acc[c]);
-            }
-        }
-    }
-}
-
-/// Adds the products of sub-block `I` times its scale.
-#[inline(always)]
-unsafe fn sub_block<T: Super32, const I: usize, const N: usize, const VNNI: bool>(
-    acc: &mut [__m256i; N],
-    block: *const u8,
-    q: &[*const u8; N],
-    scales: *const i32,
-) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let w = T::quants32::<I>(block);
-        for c in 0..N {
-            // Two products of at most 31 · 127 fit 16 bits.
-            let products = _mm256_maddubs_epi16(w, _mm256_loadu_si256(q[c].add(I * 32).cast()));
-            acc[c] = lanes::dot_i16_repeated::<VNNI, I>(acc[c], products, scales);
-        }
     }
 }
 

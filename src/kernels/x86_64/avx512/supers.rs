@@ -78,8 +78,8 @@ pub(in crate::kernels::x86_64) trait Super {
 /// # Safety
 /// As for [`Super`].
 pub(in crate::kernels::x86_64) trait Super32: Super {
-    /// 8 scales, then 8 minima, as bytes.
-    unsafe fn scales_and_mins(block: *const u8) -> __m128i;
+    /// The heads of a super-block in each of four rows; and for each of them 8 scales and 8 minima, as bytes.
+    unsafe fn heads_scales_and_mins(blocks: &[*const u8; 4]) -> (__m128i, __m512i);
     /// Quants `32 * I ..`, unsigned.
     unsafe fn quants32<const I: usize>(block: *const u8) -> __m256i;
 }
@@ -151,13 +151,6 @@ unsafe fn or_masked(base: __m512i, v: __m512i, mask: i8) -> __m512i {
 /// The scales (lanes 0..8) and minima (lanes 8..16) of Q4_K and Q5_K.
 #[inline(always)]
 unsafe fn six_bit_scales(block: *const u8) -> __m256i {
-    // SAFETY: passed on.
-    unsafe { _mm256_cvtepu8_epi16(six_bit_values(block)) }
-}
-
-/// The 8 scales and 8 minima of Q4_K and Q5_K.
-#[inline(always)]
-unsafe fn six_bit_values(block: *const u8) -> __m128i {
     // SAFETY: the first 16 bytes of the block: d, dmin and the packed scales a, b, c of 4 bytes each.
     unsafe {
         let x = _mm_loadu_si128(block.cast());
@@ -166,7 +159,28 @@ unsafe fn six_bit_values(block: *const u8) -> __m128i {
         let low = _mm_and_si128(low, _mm_setr_epi32(0x3f3f_3f3f, 0x0f0f_0f0f, 0x3f3f_3f3f, 0x0f0f_0f0f));
         let high = _mm_srli_epi32::<2>(_mm_shuffle_epi32::<0b10_00_01_00>(x));
         let high = _mm_and_si128(high, _mm_setr_epi32(0, 0x3030_3030, 0, 0x3030_3030));
-        _mm_or_si128(low, high)
+        _mm256_cvtepu8_epi16(_mm_or_si128(low, high))
+    }
+}
+
+/// Of four super-blocks of Q4_K or Q5_K the heads, and for each the 8 scales and 8 minima: as [`six_bit_scales`], in bytes.
+#[inline(always)]
+unsafe fn six_bit_values(blocks: &[*const u8; 4]) -> (__m128i, __m512i) {
+    // SAFETY: the first 16 bytes of each block.
+    unsafe {
+        let mut x = _mm512_castsi128_si512(_mm_loadu_si128(blocks[0].cast()));
+        x = _mm512_inserti32x4::<1>(x, _mm_loadu_si128(blocks[1].cast()));
+        x = _mm512_inserti32x4::<2>(x, _mm_loadu_si128(blocks[2].cast()));
+        x = _mm512_inserti32x4::<3>(x, _mm_loadu_si128(blocks[3].cast()));
+        let counts = _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0, 0, 4));
+        let lower = _mm512_broadcast_i32x4(_mm_setr_epi32(0x3f3f_3f3f, 0x0f0f_0f0f, 0x3f3f_3f3f, 0x0f0f_0f0f));
+        let upper = _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0x3030_3030, 0, 0x3030_3030));
+        let low = _mm512_and_si512(_mm512_srlv_epi32(_mm512_shuffle_epi32::<0b11_10_11_01>(x), counts), lower);
+        let high = _mm512_srli_epi32::<2>(_mm512_shuffle_epi32::<0b10_00_01_00>(x));
+        let first = _mm512_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);
+        let heads = _mm512_castsi512_si128(_mm512_permutexvar_epi32(first, x));
+        // 0xf8 is a | (b & c).
+        (heads, _mm512_ternarylogic_epi32::<0xf8>(low, high, upper))
     }
 }
 
@@ -212,9 +226,9 @@ impl Super for Q4K {
 
 impl Super32 for Q4K {
     #[inline(always)]
-    unsafe fn scales_and_mins(block: *const u8) -> __m128i {
+    unsafe fn heads_scales_and_mins(blocks: &[*const u8; 4]) -> (__m128i, __m512i) {
         // SAFETY: passed on.
-        unsafe { six_bit_values(block) }
+        unsafe { six_bit_values(blocks) }
     }
     #[inline(always)]
     unsafe fn quants32<const I: usize>(block: *const u8) -> __m256i {
@@ -237,9 +251,9 @@ unsafe fn nibbles32<const I: usize>(qs: *const u8) -> __m256i {
 pub(in crate::kernels::x86_64) struct Q5K;
 impl Super32 for Q5K {
     #[inline(always)]
-    unsafe fn scales_and_mins(block: *const u8) -> __m128i {
+    unsafe fn heads_scales_and_mins(blocks: &[*const u8; 4]) -> (__m128i, __m512i) {
         // SAFETY: passed on.
-        unsafe { six_bit_values(block) }
+        unsafe { six_bit_values(blocks) }
     }
     #[inline(always)]
     unsafe fn quants32<const I: usize>(block: *const u8) -> __m256i {

@@ -9,6 +9,7 @@ use std::ops::Range;
 use super::super::super::activation::Layout;
 use super::super::super::table::Job;
 use super::super::for_columns;
+use super::is_intel;
 use super::lanes;
 use super::many::Stretch;
 use super::panel::{self, Record};
@@ -34,37 +35,56 @@ macro_rules! two_by_two {
 /// # Safety
 /// As `Tile`; AVX-512 F, BW, DQ, VL, VNNI; the records are those of [`panel::build_scaled`].
 pub(super) unsafe fn scaled<T: Super>(stretch: &Stretch<'_>) {
+    // Where 32 bits are multiplied in one step, half as many such products cost less than sums over half as many elements: Q5_K, 7 % on Zen 4.
+    let halves = !T::PER_32 || is_intel();
+    let layout = &stretch.job.acts.kind.layout(stretch.job.k);
     for_columns!(first..stretch.job.acts.cols, N in [6, 5, 4, 3, 2, 1], {
         // SAFETY: passed on; the columns and the panels exist.
-        unsafe { two_by_two!(stretch, panel, P, scaled_tile::<T, N, P>(stretch, panel, first)) };
+        unsafe {
+            let largest = largest::<N>(stretch, layout, first);
+            two_by_two!(stretch, panel, P, match const { in_16_bits::<T>() } {
+                Some(16) if halves && largest <= most::<T>(16) => scaled_tile::<T, N, P, 16, true>(stretch, layout, panel, first),
+                Some(32) if largest <= most::<T>(32) => scaled_tile::<T, N, P, 32, true>(stretch, layout, panel, first),
+                _ if T::PER_32 => scaled_tile::<T, N, P, 32, false>(stretch, layout, panel, first),
+                _ => scaled_tile::<T, N, P, 16, false>(stretch, layout, panel, first),
+            });
+        }
     });
 }
 
+/// The largest Σ|a| of 16 activations in the columns of a tile.
+unsafe fn largest<const N: usize>(stretch: &Stretch<'_>, layout: &Layout, first: usize) -> i32 {
+    // SAFETY: the columns hold the parts of their layout.
+    unsafe {
+        let columns = columns::<N>(stretch.job, first);
+        let mut largest = 0;
+        for b in stretch.k / 256..stretch.k / 256 + stretch.steps {
+            for c in 0..N {
+                largest = largest.max(columns[c].add(layout.magnitudes).cast::<i32>().add(b).read());
+            }
+        }
+        largest
+    }
+}
+
+/// `LEN` and `SHORT` as in [`totals`].
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn scaled_tile<T: Super, const N: usize, const P: usize>(stretch: &Stretch<'_>, panel: usize, first: usize) {
-    let job = stretch.job;
-    let layout = job.acts.kind.layout(job.k);
+unsafe fn scaled_tile<T: Super, const N: usize, const P: usize, const LEN: usize, const SHORT: bool>(
+    stretch: &Stretch<'_>,
+    layout: &Layout,
+    panel: usize,
+    first: usize,
+) {
     let parts = &panel::scaled_record::<T>();
     // SAFETY: the columns hold the parts of their layout, the records those of theirs; the outputs exist.
     unsafe {
-        let columns = columns::<N>(job, first);
+        let columns = columns::<N>(stretch.job, first);
         let mut acc = load_outputs::<N, P>(stretch, panel, first);
         for step in 0..stretch.steps {
             let b = stretch.k / 256 + step;
             let records = records::<P>(stretch, panel, step);
-            let mut largest = 0;
-            for c in 0..N {
-                largest = largest.max(columns[c].add(layout.magnitudes).cast::<i32>().add(b).read());
-            }
-            let total = match const { in_16_bits::<T>() } {
-                Some(16) if largest <= most::<T>(16) => totals::<T, N, P, 16, true>(&records, parts, &columns, &layout, b),
-                Some(32) if largest <= most::<T>(32) => totals::<T, N, P, 32, true>(&records, parts, &columns, &layout, b),
-                _ if T::PER_32 => totals::<T, N, P, 32, false>(&records, parts, &columns, &layout, b),
-                _ => totals::<T, N, P, 16, false>(&records, parts, &columns, &layout, b),
-            };
-            for p in 0..P {
-                super_chain::<N, P>(&mut acc, p, &total, records[p], parts, &columns, &layout, b, T::PER_32, T::MINS);
-            }
+            let total = totals::<T, N, P, LEN, SHORT>(&records, parts, &columns, layout, b);
+            super_chains::<T, N, P>(&mut acc, &total, &records, parts, &columns, layout, b);
         }
         store_outputs::<N, P>(stretch, panel, first, &acc);
     }
@@ -159,37 +179,46 @@ unsafe fn add_dots<const N: usize, const P: usize>(
     }
 }
 
-/// Goes on with the chains of one panel by one super-block.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-#[expect(clippy::too_many_arguments, reason = "inlined; what the loops around it hold")]
-unsafe fn super_chain<const N: usize, const P: usize>(
+/// Goes on with the chains of a tile by one super-block. All chains take a step before one takes the next, so that none is waited for (a
+/// prompt with Q2_K, which has eight steps of minima: 5 %, Zen 4).
+#[inline(always)]
+unsafe fn super_chains<T: Super, const N: usize, const P: usize>(
     acc: &mut [[__m512; P]; N],
-    p: usize,
     total: &[[__m512i; P]; N],
-    record: *const u8,
+    records: &[*const u8; P],
     parts: &Record,
     columns: &[*const u8; N],
     layout: &Layout,
     b: usize,
-    per_32: bool,
-    mins: bool,
 ) {
     // SAFETY: the columns hold the parts of their layout, the records those of theirs.
     unsafe {
-        let d = _mm512_load_ps(record.add(parts.scales).cast());
-        let dmin = _mm512_load_ps(record.add(parts.mins).cast());
         for c in 0..N {
             let da = _mm512_set1_ps(columns[c].add(layout.scales).cast::<f32>().add(b).read());
-            acc[c][p] = _mm512_fmadd_ps(_mm512_mul_ps(d, da), _mm512_cvtepi32_ps(total[c][p]), acc[c][p]);
-            if mins {
-                let sums = columns[c].add(if per_32 { layout.sums32 + b * 16 } else { layout.sums + b * 32 });
-                let mut sum = _mm512_setzero_si512();
-                for pair in 0..if per_32 { 4 } else { 8 } {
-                    let m = _mm512_load_si512(record.add(parts.pairs + pair * 64).cast());
-                    sum = lanes::dot_i16::<true>(sum, m, _mm512_set1_epi32(sums.cast::<i32>().add(pair).read()));
+            for p in 0..P {
+                let d = _mm512_load_ps(records[p].add(parts.scales).cast());
+                acc[c][p] = _mm512_fmadd_ps(_mm512_mul_ps(d, da), _mm512_cvtepi32_ps(total[c][p]), acc[c][p]);
+            }
+        }
+        if !T::MINS {
+            return;
+        }
+        let mut sums = [[_mm512_setzero_si512(); P]; N];
+        for pair in 0..panel::min_pairs::<T>() {
+            for c in 0..N {
+                let from = columns[c].add(if T::PER_32 { layout.sums32 + b * 16 } else { layout.sums + b * 32 });
+                let a = _mm512_set1_epi32(from.cast::<i32>().add(pair).read());
+                for p in 0..P {
+                    let m = _mm512_load_si512(records[p].add(parts.pairs + pair * 64).cast());
+                    sums[c][p] = lanes::dot_i16::<true>(sums[c][p], m, a);
                 }
-                acc[c][p] = _mm512_fnmadd_ps(_mm512_mul_ps(dmin, da), _mm512_cvtepi32_ps(sum), acc[c][p]);
+            }
+        }
+        for c in 0..N {
+            let da = _mm512_set1_ps(columns[c].add(layout.scales).cast::<f32>().add(b).read());
+            for p in 0..P {
+                let dmin = _mm512_load_ps(records[p].add(parts.mins).cast());
+                acc[c][p] = _mm512_fnmadd_ps(_mm512_mul_ps(dmin, da), _mm512_cvtepi32_ps(sums[c][p]), acc[c][p]);
             }
         }
     }
@@ -200,20 +229,19 @@ unsafe fn super_chain<const N: usize, const P: usize>(
 /// # Safety
 /// As `Tile`; AVX-512 F, BW, DQ, VL, VNNI; the plane is unsigned, by `T::BIAS`.
 pub(super) unsafe fn planes<T: Super>(stretch: &Stretch<'_>) {
+    let layout = &stretch.job.acts.kind.layout(stretch.job.k);
     for_columns!(first..stretch.job.acts.cols, N in [6, 5, 4, 3, 2, 1], {
         // SAFETY: passed on; the columns and the panels exist.
-        unsafe { two_by_two!(stretch, panel, P, plane_tile::<T, N, P>(stretch, panel, first)) };
+        unsafe { two_by_two!(stretch, panel, P, plane_tile::<T, N, P>(stretch, layout, panel, first)) };
     });
 }
 
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn plane_tile<T: Super, const N: usize, const P: usize>(stretch: &Stretch<'_>, panel: usize, first: usize) {
+unsafe fn plane_tile<T: Super, const N: usize, const P: usize>(stretch: &Stretch<'_>, layout: &Layout, panel: usize, first: usize) {
     const { assert!(T::PLANES == 1 && (T::BIAS == 0 || T::BIAS == 128)) };
-    let job = stretch.job;
-    let layout = job.acts.kind.layout(job.k);
     // SAFETY: the columns hold the parts of their layout, the records those of theirs; the outputs exist.
     unsafe {
-        let columns = columns::<N>(job, first);
+        let columns = columns::<N>(stretch.job, first);
         let mut acc = load_outputs::<N, P>(stretch, panel, first);
         for step in 0..stretch.steps {
             let b = stretch.k / 256 + step;
@@ -225,9 +253,7 @@ unsafe fn plane_tile<T: Super, const N: usize, const P: usize>(stretch: &Stretch
                 }
             }
             add_dots::<N, P>(&mut sums, &records, &columns, b, 0..256);
-            for p in 0..P {
-                super_chain::<N, P>(&mut acc, p, &sums, records[p], &stretch.record, &columns, &layout, b, T::PER_32, T::MINS);
-            }
+            super_chains::<T, N, P>(&mut acc, &sums, &records, &stretch.record, &columns, layout, b);
         }
         store_outputs::<N, P>(stretch, panel, first, &acc);
     }
@@ -238,19 +264,18 @@ unsafe fn plane_tile<T: Super, const N: usize, const P: usize>(stretch: &Stretch
 /// # Safety
 /// As [`planes`].
 pub(super) unsafe fn blocks<const MIN: bool>(stretch: &Stretch<'_>) {
+    let layout = &stretch.job.acts.kind.layout(stretch.job.k);
     for_columns!(first..stretch.job.acts.cols, N in [6, 5, 4, 3, 2, 1], {
         // SAFETY: passed on; the columns and the panels exist.
-        unsafe { two_by_two!(stretch, panel, P, block_tile::<N, P, MIN>(stretch, panel, first)) };
+        unsafe { two_by_two!(stretch, panel, P, block_tile::<N, P, MIN>(stretch, layout, panel, first)) };
     });
 }
 
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn block_tile<const N: usize, const P: usize, const MIN: bool>(stretch: &Stretch<'_>, panel: usize, first: usize) {
-    let job = stretch.job;
-    let layout = job.acts.kind.layout(job.k);
+unsafe fn block_tile<const N: usize, const P: usize, const MIN: bool>(stretch: &Stretch<'_>, layout: &Layout, panel: usize, first: usize) {
     // SAFETY: the columns hold the parts of their layout, the records those of theirs; the outputs exist.
     unsafe {
-        let columns = columns::<N>(job, first);
+        let columns = columns::<N>(stretch.job, first);
         let mut acc = load_outputs::<N, P>(stretch, panel, first);
         for block in 0..stretch.len / 32 {
             let b = stretch.k / 32 + block;

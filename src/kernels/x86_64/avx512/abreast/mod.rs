@@ -5,7 +5,8 @@
 //! lanes or stored in between. Quants are transposed as they are packed, so types of 4 bits cost half of those of 8.
 //!
 //! Measured on Zen 4, one thread, weights in the cache, 1, 2, 4 and 8 columns: Q4_0 115, 185, 268 and 324 GOPS, where rows one
-//! after the other (or panels, with 8) reach 86, 110, 128 and 179; Q4_K 118, 189, 268 and 312 instead of 114, 141, 144 and 190;
+//! after the other (or panels, with 8) reach 86, 110, 128 and 179; Q4_K 118, 189, 268 and 312 instead of 114, 141, 144 and 190
+//! (four rows at a time, which one column of it takes: 131);
 //! Q8_0 90, 152, 234 and 325 instead of 86, 118, 125 and 197; Q6_K 72, 124, 192 and 247 instead of 101, 140, 168 and 194. One
 //! column from a mapped file: Q4_0 30 GB/s instead of 20, Q8_0 27 instead of 22, Q4_K 26 to 29 instead of 25.
 //!
