@@ -29,12 +29,12 @@ const SCALES_BYTES: usize = 128;
 /// As `Table::matmul`; AVX-512 F, BW, DQ, VL, and VNNI where `VNNI` says so; the columns exist.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
 pub(super) unsafe fn super_blocks<T: Super32, const N: usize, const VNNI: bool>(job: &Job<'_>, first: usize, scratch: &mut [u8]) {
-    const { assert!(N <= MAX_COLUMNS && 256 * (N * 3 + 1) / 4 + 2 * SCALES_BYTES <= super_blocks_scratch(1)) };
+    const { assert!(N <= MAX_COLUMNS && N * (512 + 256) + 64 + 2 * SCALES_BYTES <= super_blocks_scratch(1)) };
     let blocks = job.k / 256;
     assert!(scratch.len() >= super_blocks_scratch(blocks));
     let layout = job.acts.kind.layout(job.k);
     let lead = Lead::of(job);
-    // SAFETY: the scratch holds the arrays; the columns hold the parts of their layout; rows and outputs exist.
+    // SAFETY: the scratch holds the arrays, since there is a block at least; the columns hold the parts of their layout; rows and outputs exist.
     unsafe {
         let sums = scratch.as_mut_ptr();
         let mins = sums.add(N * blocks * 512);
