@@ -106,7 +106,8 @@ pub(super) unsafe fn matmul<const VNNI: bool>(job: &Job<'_>, scratch: &mut [u8])
     }
 }
 
-/// Whether `vdpbf16ps` takes the steps of four multiply-adds, in which case its halves are faster ([`bf16`]).
+/// Whether `vdpbf16ps` takes the steps of four multiply-adds, in which case its halves are faster ([`bf16`]), and a product of 32-bit integers two
+/// steps, in which case one of 16 bits with a sum is ([`tile`]).
 fn is_intel() -> bool {
     static VENDOR: LazyLock<bool> = LazyLock::new(|| {
         let leaf = __cpuid(0);

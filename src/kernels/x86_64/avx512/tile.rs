@@ -15,6 +15,9 @@ use super::many::Stretch;
 use super::panel::{self, Record};
 use super::supers::Super;
 
+/// The most columns of a tile, the first of each list of them below.
+const COLUMNS: usize = 6;
+
 /// Evaluates `$call` over all panels of a stretch, two at a time (`$P`), and over the last one alone.
 macro_rules! two_by_two {
     ($stretch:ident, $panel:ident, $P:ident, $call:expr) => {
@@ -57,7 +60,7 @@ pub(super) unsafe fn scaled<T: Super>(stretch: &Stretch<'_>) {
 /// fit the second-level cache, nothing.
 fn ask_for_next(stretch: &Stretch<'_>, layout: &Layout, first: usize) {
     let acts = &stretch.job.acts;
-    for column in first..acts.cols.min(first + 6) {
+    for column in first..acts.cols.min(first + COLUMNS) {
         let from = acts.data.as_ptr().wrapping_add(column * acts.stride);
         for at in
             [layout.magnitudes + stretch.k / 64, layout.scales + stretch.k / 64, layout.sums32 + stretch.k / 16, stretch.k, stretch.k + 64]
