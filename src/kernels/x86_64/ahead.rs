@@ -24,7 +24,7 @@ const LEAD_BYTES: usize = 64 << 10;
 /// as many gave nothing.
 const TRANSLATED_BYTES: usize = 32 << 10;
 
-/// How far ahead of their use weights are asked for: the same for all rows of a job.
+/// How far ahead of their use weights are asked for: the same for all rows of a job, and no farther than the next job.
 #[derive(Clone, Copy)]
 pub(super) struct Lead {
     rows: usize,
@@ -35,7 +35,7 @@ pub(super) struct Lead {
 impl Lead {
     pub fn of(job: &Job<'_>) -> Self {
         let row_bytes = job.row_bytes.max(1);
-        Self { rows: LEAD_BYTES / row_bytes + 1, group: (TRANSLATED_BYTES / row_bytes).next_power_of_two() }
+        Self { rows: (LEAD_BYTES / row_bytes + 1).min(job.rows), group: (TRANSLATED_BYTES / row_bytes).next_power_of_two() }
     }
 }
 

@@ -13,6 +13,7 @@ pub(super) mod many;
 pub(super) mod panel;
 mod quantize;
 mod rows;
+mod short_sums;
 pub(super) mod supers;
 mod tables;
 mod tile;
@@ -119,8 +120,7 @@ fn is_intel() -> bool {
 /// The numbers of columns with which 16 rows abreast are fastest: with fewer it is rows one after the other, with more panels.
 fn abreast_columns(ty: TensorType) -> RangeInclusive<usize> {
     match ty {
-        TensorType::Q6_K => 3..=8,
-        TensorType::Q5_K => 3..=24,
+        TensorType::Q5_K | TensorType::Q6_K => 3..=24,
         TensorType::Q2_K | TensorType::Q3_K | TensorType::Q4_K => 2..=24,
         _ => 1..=24,
     }

@@ -13,6 +13,7 @@ use super::is_intel;
 use super::lanes;
 use super::many::Stretch;
 use super::panel::{self, Record};
+use super::short_sums;
 use super::supers::Super;
 
 /// The most columns of a tile, the first of each list of them below.
@@ -44,11 +45,12 @@ pub(super) unsafe fn scaled<T: Super>(stretch: &Stretch<'_>) {
     for_columns!(first..stretch.job.acts.cols, N in [6, 5, 4, 3, 2, 1], {
         // SAFETY: passed on; the columns and the panels exist.
         unsafe {
-            let largest = largest::<N>(stretch, layout, first);
+            let blocks = stretch.k / 256..stretch.k / 256 + stretch.steps;
+            let largest = short_sums::largest(&stretch.job.acts, layout, first..first + N, blocks);
             ask_for_next(stretch, layout, first + N);
-            two_by_two!(stretch, panel, P, match const { in_16_bits::<T>() } {
-                Some(16) if halves && largest <= most::<T>(16) => scaled_tile::<T, N, P, 16, true>(stretch, layout, panel, first),
-                Some(32) if largest <= most::<T>(32) => scaled_tile::<T, N, P, 32, true>(stretch, layout, panel, first),
+            two_by_two!(stretch, panel, P, match const { short_sums::len::<T>() } {
+                Some(16) if halves && largest <= short_sums::most::<T>(16) => scaled_tile::<T, N, P, 16, true>(stretch, layout, panel, first),
+                Some(32) if largest <= short_sums::most::<T>(32) => scaled_tile::<T, N, P, 32, true>(stretch, layout, panel, first),
                 _ if T::PER_32 => scaled_tile::<T, N, P, 32, false>(stretch, layout, panel, first),
                 _ => scaled_tile::<T, N, P, 16, false>(stretch, layout, panel, first),
             });
@@ -67,21 +69,6 @@ fn ask_for_next(stretch: &Stretch<'_>, layout: &Layout, first: usize) {
         {
             ahead::ask(from.wrapping_add(at), 1);
         }
-    }
-}
-
-/// The largest Σ|a| of 16 activations in the columns of a tile.
-unsafe fn largest<const N: usize>(stretch: &Stretch<'_>, layout: &Layout, first: usize) -> i32 {
-    // SAFETY: the columns hold the parts of their layout.
-    unsafe {
-        let columns = columns::<N>(stretch.job, first);
-        let mut largest = 0;
-        for b in stretch.k / 256..stretch.k / 256 + stretch.steps {
-            for c in 0..N {
-                largest = largest.max(columns[c].add(layout.magnitudes).cast::<i32>().add(b).read());
-            }
-        }
-        largest
     }
 }
 
@@ -105,23 +92,6 @@ unsafe fn scaled_tile<T: Super, const N: usize, const P: usize, const LEN: usize
             super_chains::<T, N, P>(&mut acc, &total, &records, parts, &columns, layout, b);
         }
         store_outputs::<N, P>(stretch, panel, first, &acc);
-    }
-}
-
-/// The largest Σ|a| of 16 activations with which sums over `len` elements fit 16 bits.
-const fn most<T: Super>(len: usize) -> i32 {
-    i16::MAX as i32 / (T::LARGEST * (len / 16) as i32)
-}
-
-/// Over how many elements sums fit 16 bits as a rule, if they do. Since the largest of 256 activations is 127, Σ|a| of 16 is some 600, and seldom above 900.
-const fn in_16_bits<T: Super>() -> Option<usize> {
-    const SELDOM: i32 = 700;
-    if T::PER_32 && most::<T>(32) >= SELDOM {
-        Some(32)
-    } else if most::<T>(16) >= SELDOM && (!T::PER_32 || T::OFFSET == 0) {
-        Some(16)
-    } else {
-        None
     }
 }
 

@@ -6,7 +6,7 @@ use super::super::super::super::table::Job;
 use super::super::super::ahead::{Ahead, Lead};
 use super::super::blocks::{Block, Q40, Q41, Q50, Q51, Q80};
 use super::super::lanes;
-use super::{ROWS, Ring, Rows, columns, nibbles, store};
+use super::{Columns, ROWS, Ring, Rows, nibbles, store};
 
 /// A type with blocks of 32, 16 rows abreast.
 pub(in super::super) trait AbreastBlock: Block {
@@ -24,7 +24,7 @@ pub(in super::super) trait AbreastBlock: Block {
 /// `N` columns from `first` on with all rows of the job, a multiple of 16.
 ///
 /// # Safety
-/// As `Table::matmul`; AVX-512 F, BW, DQ, VL, VNNI; the first column exists.
+/// As `Table::matmul`; AVX-512 F, BW, DQ, VL, VNNI; the columns exist.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub(super) unsafe fn products<T: AbreastBlock, const N: usize>(job: &Job<'_>, first: usize) {
     let blocks = job.k / 32;
@@ -32,7 +32,7 @@ pub(super) unsafe fn products<T: AbreastBlock, const N: usize>(job: &Job<'_>, fi
     let lead = Lead::of(job);
     // SAFETY: the columns hold the parts of their layout; rows and outputs exist.
     unsafe {
-        let columns = columns::<N>(job, first);
+        let columns = Columns::<N>::new(job, first);
         for start in (0..job.rows).step_by(ROWS) {
             let ahead = Ahead::of(job, lead, start, ROWS);
             let mut pace = job.weights.as_ptr().add(start * job.row_bytes);
@@ -42,6 +42,7 @@ pub(super) unsafe fn products<T: AbreastBlock, const N: usize>(job: &Job<'_>, fi
                 collect::<T>(rows, b, b, &mut heads, &mut fifths);
             }
             let mut acc = [_mm512_setzero_ps(); N];
+            let mut quants = columns;
             for b in 0..blocks {
                 if first == 0 {
                     ahead.pass(pace, ROWS * T::BYTES);
@@ -58,7 +59,7 @@ pub(super) unsafe fn products<T: AbreastBlock, const N: usize>(job: &Job<'_>, fi
                 let mut sums = [_mm512_setzero_si512(); N];
                 let mut minus_128 = [_mm512_setzero_si512(); N];
                 for c in 0..N {
-                    minus_128[c] = _mm512_set1_epi32(columns[c].add(layout.sums).cast::<i32>().add(b).read());
+                    minus_128[c] = columns.dword(c, layout.sums + b * 4);
                     if !T::MIN {
                         sums[c] = _mm512_sra_epi32(minus_128[c], _mm_cvtsi32_si128(T::SHIFT as i32));
                     }
@@ -67,16 +68,17 @@ pub(super) unsafe fn products<T: AbreastBlock, const N: usize>(job: &Job<'_>, fi
                 let mut others = [_mm512_setzero_si512(); N];
                 for i in 0..8 {
                     for c in 0..N {
-                        let a = _mm512_set1_epi32(columns[c].add(b * 32 + i * 4).cast::<i32>().read());
+                        let a = quants.dword(c, i * 4);
                         let sum = if N <= 2 && i % 2 == 1 { &mut others[c] } else { &mut sums[c] };
                         *sum = _mm512_dpbusd_epi32(*sum, quads[i], a);
                     }
                 }
+                quants.pass(32);
                 let head = heads.get(b);
                 let d = T::scales(head);
                 for c in 0..N {
                     let sum = if N <= 2 { _mm512_add_epi32(sums[c], others[c]) } else { sums[c] };
-                    let da = _mm512_set1_ps(columns[c].add(layout.scales).cast::<f32>().add(b).read());
+                    let da = columns.float(c, layout.scales + b * 4);
                     acc[c] = _mm512_fmadd_ps(_mm512_mul_ps(d, da), _mm512_cvtepi32_ps(sum), acc[c]);
                     if T::MIN {
                         let a_sum = _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_srai_epi32::<7>(minus_128[c]));

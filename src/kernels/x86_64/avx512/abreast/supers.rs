@@ -2,12 +2,12 @@
 
 use std::arch::x86_64::*;
 
-use super::super::super::super::activation::Layout;
 use super::super::super::super::table::Job;
 use super::super::super::ahead::{Ahead, Lead};
 use super::super::lanes;
+use super::super::short_sums;
 use super::super::supers::{Q2K, Q3K, Q4K, Q5K, Q6K, Super};
-use super::{ROWS, Ring, Rows, columns, nibbles, store};
+use super::{Columns, ROWS, Ring, Rows, nibbles, store};
 
 /// A type with super-blocks of 256, 16 rows abreast. A group of sub-blocks is what the same bytes hold.
 ///
@@ -30,24 +30,35 @@ pub(in super::super) trait AbreastSuper: Super {
 /// Up to 12 dwords of 16 rows.
 pub(super) type Packed = [__m512i; 12];
 
-/// `i32[sub-blocks][16 rows]`.
+/// 16 rows of an i32, for sub-blocks or pairs of them.
 #[repr(C, align(64))]
-struct Scales([[i32; ROWS]; 16]);
+struct Lanes<const LEN: usize>([[i32; ROWS]; LEN]);
 
-/// `N` columns from `first` on with all rows of the job, a multiple of 16.
+/// Elements that share a scale.
+pub(super) const fn sub_block_len<T: Super>() -> usize {
+    if T::PER_32 { 32 } else { 16 }
+}
+
+/// Whether sums of sub-blocks fit 16 bits as a rule.
+pub(super) const fn short<T: Super>() -> bool {
+    matches!(short_sums::len::<T>(), Some(len) if len == sub_block_len::<T>())
+}
+
+/// `N` columns from `first` on with all rows of the job, a multiple of 16. `SHORT` where the sums of sub-blocks fit 16 bits.
 ///
 /// # Safety
-/// As `Table::matmul`; AVX-512 F, BW, DQ, VL, VNNI; the first column exists.
+/// As `Table::matmul`; AVX-512 F, BW, DQ, VL, VNNI; the columns exist.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-pub(super) unsafe fn products<T: AbreastSuper, const N: usize>(job: &Job<'_>, first: usize) {
+pub(super) unsafe fn products<T: AbreastSuper, const N: usize, const SHORT: bool>(job: &Job<'_>, first: usize) {
     let blocks = job.k / 256;
     let layout = job.acts.kind.layout(job.k);
     let lead = Lead::of(job);
     let subs = 4 * T::SUBS;
-    let mut scales = Scales([[0; ROWS]; 16]);
+    let mut scales = Lanes([[0; ROWS]; 16]);
+    let mut pairs = Lanes([[0; ROWS]; 8]);
     // SAFETY: the columns hold the parts of their layout; rows and outputs exist.
     unsafe {
-        let columns = columns::<N>(job, first);
+        let columns = Columns::<N>::new(job, first);
         for start in (0..job.rows).step_by(ROWS) {
             let ahead = Ahead::of(job, lead, start, ROWS);
             let mut pace = job.weights.as_ptr().add(start * job.row_bytes);
@@ -59,6 +70,7 @@ pub(super) unsafe fn products<T: AbreastSuper, const N: usize>(job: &Job<'_>, fi
                 }
             }
             let mut acc = [_mm512_setzero_ps(); N];
+            let mut quants = columns;
             for b in 0..blocks {
                 if b + Ring::LEAD < blocks {
                     for r in 0..ROWS {
@@ -68,7 +80,17 @@ pub(super) unsafe fn products<T: AbreastSuper, const N: usize>(job: &Job<'_>, fi
                 let (packed_scales, mins) = T::scales_and_mins(rows);
                 for j in 0..subs {
                     let byte = _mm512_slli_epi32::<24>(_mm512_srl_epi32(packed_scales[j / 4], _mm_cvtsi32_si128(j as i32 % 4 * 8)));
-                    _mm512_store_si512(scales.0[j].as_mut_ptr().cast(), _mm512_srai_epi32::<24>(byte));
+                    let mut scale = _mm512_srai_epi32::<24>(byte);
+                    if SHORT && T::NEGATIVE_SCALES {
+                        // The upper half of a sum is its sign, which is to count for nothing.
+                        scale = _mm512_and_si512(scale, _mm512_set1_epi32(0xffff));
+                    }
+                    _mm512_store_si512(scales.0[j].as_mut_ptr().cast(), scale);
+                }
+                if T::MINS {
+                    for pair in 0..subs / 2 {
+                        _mm512_store_si512(pairs.0[pair].as_mut_ptr().cast(), pair_of(mins[pair / 2], pair % 2));
+                    }
                 }
                 let mut total = [_mm512_setzero_si512(); N];
                 for group in 0..4 {
@@ -76,28 +98,40 @@ pub(super) unsafe fn products<T: AbreastSuper, const N: usize>(job: &Job<'_>, fi
                         ahead.pass(pace, ROWS * T::BYTES / 4);
                         pace = pace.wrapping_add(ROWS * T::BYTES / 4);
                     }
+                    // Else the sixteen addresses are worked out before the groups, and kept in memory.
+                    rows.pass(0);
                     let packed = T::packed(rows, group);
-                    sub_block::<T, N, 0>(&mut total, &packed, group, b, &columns, &layout, &scales);
-                    sub_block::<T, N, 1>(&mut total, &packed, group, b, &columns, &layout, &scales);
+                    // A group of Q4_K and Q5_K are the two nibbles of 32 bytes; with scales per 16, four planes of 16 bytes that lie 32 apart.
+                    let j = if T::PER_32 { 2 * group } else { group / 2 * 8 + group % 2 };
+                    let offsets = layout.offsets16 + b * 64;
+                    sub_block::<T, N, 0, SHORT>(&mut total, &packed, j, &quants, &columns, offsets, &scales);
+                    sub_block::<T, N, 1, SHORT>(&mut total, &packed, j, &quants, &columns, offsets, &scales);
                     if T::SUBS == 4 {
-                        sub_block::<T, N, 2>(&mut total, &packed, group, b, &columns, &layout, &scales);
-                        sub_block::<T, N, 3>(&mut total, &packed, group, b, &columns, &layout, &scales);
+                        sub_block::<T, N, 2, SHORT>(&mut total, &packed, j, &quants, &columns, offsets, &scales);
+                        sub_block::<T, N, 3, SHORT>(&mut total, &packed, j, &quants, &columns, offsets, &scales);
                     }
+                    quants.pass(if T::PER_32 { 64 } else { 16 + group % 2 * 96 });
                 }
                 rows.pass(T::BYTES);
                 let head = heads.get(b);
                 let (d, dmin) = (T::factors(head), lanes::high_halves(head));
                 for c in 0..N {
-                    let da = _mm512_set1_ps(columns[c].add(layout.scales).cast::<f32>().add(b).read());
+                    let da = columns.float(c, layout.scales + b * 4);
                     acc[c] = _mm512_fmadd_ps(_mm512_mul_ps(d, da), _mm512_cvtepi32_ps(total[c]), acc[c]);
-                    if T::MINS {
-                        let sums = columns[c].add(if T::PER_32 { layout.sums32 + b * 16 } else { layout.sums + b * 32 }).cast::<i32>();
-                        let mut sum = _mm512_setzero_si512();
-                        for pair in 0..subs / 2 {
-                            let two = pair_of(mins[pair / 2], pair % 2);
-                            sum = lanes::dot_i16::<true>(sum, two, _mm512_set1_epi32(sums.add(pair).read()));
+                }
+                if T::MINS {
+                    // All columns take a step before one takes the next, so that none is waited for.
+                    let mut sums = [_mm512_setzero_si512(); N];
+                    let from = if T::PER_32 { layout.sums32 + b * 16 } else { layout.sums + b * 32 };
+                    for pair in 0..subs / 2 {
+                        let two = _mm512_load_si512(pairs.0[pair].as_ptr().cast());
+                        for c in 0..N {
+                            sums[c] = lanes::dot_i16::<true>(sums[c], two, columns.dword(c, from + pair * 4));
                         }
-                        acc[c] = _mm512_fnmadd_ps(_mm512_mul_ps(dmin, da), _mm512_cvtepi32_ps(sum), acc[c]);
+                    }
+                    for c in 0..N {
+                        let da = columns.float(c, layout.scales + b * 4);
+                        acc[c] = _mm512_fnmadd_ps(_mm512_mul_ps(dmin, da), _mm512_cvtepi32_ps(sums[c]), acc[c]);
                     }
                 }
             }
@@ -117,26 +151,26 @@ unsafe fn pair_of(bytes: __m512i, h: usize) -> __m512i {
     }
 }
 
-/// Adds the products of a sub-block times its scale.
+/// Adds the products of sub-block `SUB` of a group times its scale: the group's first one is `j`, at `quants`; `offsets` is where the
+/// super-block's offsets lie in the columns.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn sub_block<T: AbreastSuper, const N: usize, const SUB: usize>(
+unsafe fn sub_block<T: AbreastSuper, const N: usize, const SUB: usize, const SHORT: bool>(
     total: &mut [__m512i; N],
     packed: &Packed,
-    group: usize,
-    b: usize,
-    columns: &[*const u8; N],
-    layout: &Layout,
-    scales: &Scales,
+    j: usize,
+    quants: &Columns<N>,
+    columns: &Columns<N>,
+    offsets: usize,
+    scales: &Lanes<16>,
 ) {
     // SAFETY: the columns hold the parts of their layout.
     unsafe {
-        // A group of Q4_K and Q5_K are the two nibbles of 32 bytes; with scales per 16, four planes of 16 bytes that lie 32 apart.
-        let j = if T::PER_32 { 2 * group + SUB } else { group / 2 * 8 + 2 * SUB + group % 2 };
+        let j = if T::PER_32 { j + SUB } else { j + 2 * SUB };
         let mut sums = [_mm512_setzero_si512(); N];
         if T::OFFSET != 0 {
             for c in 0..N {
-                sums[c] = T::minus_offset(columns[c].add(layout.offsets16).cast(), b, j);
+                sums[c] = T::minus_offset(columns.at(c, offsets).cast(), 0, j);
             }
         }
         // With few columns two chains, because one would be waited for.
@@ -144,15 +178,18 @@ unsafe fn sub_block<T: AbreastSuper, const N: usize, const SUB: usize>(
         for i in 0..T::QUADS {
             let w = T::quad::<SUB>(packed, i);
             for c in 0..N {
-                let a = _mm512_set1_epi32(columns[c].add(b * 256 + (j * T::QUADS + i) * 4).cast::<i32>().read());
                 let sum = if N <= 2 && i % 2 == 1 { &mut others[c] } else { &mut sums[c] };
-                *sum = _mm512_dpbusd_epi32(*sum, w, a);
+                *sum = _mm512_dpbusd_epi32(*sum, w, quants.dword(c, SUB * 32 + i * 4));
             }
         }
         let scale = _mm512_load_si512(scales.0[j].as_ptr().cast());
         for c in 0..N {
             let sum = if N <= 2 { _mm512_add_epi32(sums[c], others[c]) } else { sums[c] };
-            total[c] = _mm512_add_epi32(total[c], _mm512_mullo_epi32(sum, scale));
+            total[c] = if SHORT {
+                lanes::dot_i16::<true>(total[c], sum, scale)
+            } else {
+                _mm512_add_epi32(total[c], _mm512_mullo_epi32(sum, scale))
+            };
         }
     }
 }
