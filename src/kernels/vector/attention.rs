@@ -84,6 +84,12 @@ impl AttentionTile {
         end.saturating_sub(self.window)..end
     }
 
+    /// Positions that any row sees, or that come before them.
+    #[inline(always)]
+    fn end(&self) -> usize {
+        self.sight(self.columns * self.group - 1).end
+    }
+
     /// The block of keys that begins with `position`.
     ///
     /// # Safety
@@ -119,7 +125,7 @@ pub unsafe fn attend<V: Lanes, E: KvElement>(tile: &AttentionTile, scratch: *mut
             *maxima.add(row) = f32::NEG_INFINITY;
             *sums.add(row) = 0.0;
         }
-        let end = tile.sight(rows - 1).end;
+        let end = tile.end();
         let mut start = tile.sight(0).start / CHUNK * CHUNK;
         while start < end {
             for row in (0..rows).step_by(chunk::ROWS) {

@@ -57,6 +57,10 @@ pub unsafe trait Lanes: Copy {
     /// The sum of the lanes by the fixed tree.
     unsafe fn sum(self) -> f32;
 
+    /// Asks for the line at `at` before it is read, where the processor can be asked; any address will do.
+    #[inline(always)]
+    fn ask(_at: *const u8) {}
+
     /// The largest lane.
     #[inline(always)]
     unsafe fn max_lane(self) -> f32 {
@@ -218,6 +222,12 @@ unsafe impl Lanes for Avx512 {
     const REGISTERS: usize = 32;
 
     #[inline(always)]
+    fn ask(at: *const u8) {
+        use std::arch::x86_64::*;
+        // SAFETY: a hint; no address is wrong.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) };
+    }
+    #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
         Self(unsafe { std::arch::x86_64::_mm512_set1_ps(x) })
     }
@@ -318,6 +328,12 @@ pub struct Avx2(std::arch::x86_64::__m256, std::arch::x86_64::__m256);
 unsafe impl Lanes for Avx2 {
     const REGISTERS: usize = 8;
 
+    #[inline(always)]
+    fn ask(at: *const u8) {
+        use std::arch::x86_64::*;
+        // SAFETY: a hint; no address is wrong.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) };
+    }
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
         let x = unsafe { std::arch::x86_64::_mm256_set1_ps(x) };

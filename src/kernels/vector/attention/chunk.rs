@@ -1,7 +1,8 @@
 //! One chunk of positions, reduced for some rows: scores, their softmax, and the sum of values that it weighs.
 //!
 //! Rows go in groups that share each register of keys and values. Where there are several groups, keys and values are decoded to f32 once for all
-//! of them, a few at a time, so that they stay in the first-level cache.
+//! of them, a few at a time, so that they stay in the first-level cache. Where there is one group, the same places of the next chunk are asked for
+//! beside those of the present one: a page has 4 KiB of keys and of values of a head, which is as far as a processor looks ahead by itself.
 
 use std::ops::Range;
 
@@ -72,12 +73,17 @@ struct Values {
     offset: usize,
     /// From one value to the next.
     bytes: usize,
+    /// From one register of a value to the next, about.
+    vector_bytes: usize,
+    /// Positions that there are to be asked for.
+    end: usize,
 }
 
 impl Values {
     /// Those of the cache.
     fn cached(tile: &AttentionTile) -> Self {
-        Self { pages: tile.pages, offset: tile.values, bytes: tile.value_bytes }
+        let vector_bytes = tile.value_bytes * LANES / tile.value_stride;
+        Self { pages: tile.pages, offset: tile.values, bytes: tile.value_bytes, vector_bytes, end: tile.end() }
     }
 
     /// # Safety
@@ -161,7 +167,12 @@ pub(super) unsafe fn reduce<V: Lanes, E: KvElement>(
         if together {
             decoded_scores::<V, E>(tile, start, first, sights, room);
         } else {
-            let keys = |block: usize| tile.key_block(start + block * KEY_BLOCK);
+            let end = tile.end();
+            let keys = |block: usize| {
+                let here = start + block * KEY_BLOCK;
+                let later = if here + CHUNK < end { here + CHUNK } else { here };
+                [tile.key_block(here), tile.key_block(later)]
+            };
             for_groups!(V, r..count, group, score::<V, E>(tile, first + r, group, blocks(&sights[r..r + group]), keys, room.scores(r)));
         }
         for (r, &(from, to)) in sights.iter().enumerate() {
@@ -202,7 +213,7 @@ unsafe fn decoded_scores<V: Lanes, E: KvElement>(tile: &AttentionTile, start: us
                     E::key::<V>(keys, d).store(to.add(d * KEY_BLOCK));
                 }
             }
-            let keys = |b: usize| room.keys.add((b - block) * floats).cast_const().cast::<u8>();
+            let keys = |b: usize| [room.keys.add((b - block) * floats).cast_const().cast(); 2];
             for_groups!(V, r..sights.len(), group, {
                 let seen = blocks(&sights[r..r + group]);
                 let seen = seen.start.max(block)..seen.end.min(end);
@@ -212,14 +223,15 @@ unsafe fn decoded_scores<V: Lanes, E: KvElement>(tile: &AttentionTile, start: us
     }
 }
 
-/// `scores[r][j] = scale · Σ_d q[row + r][d] · K[j][d]` for a group of rows and the positions of some blocks of the chunk; `keys` tells where a block is.
+/// `scores[r][j] = scale · Σ_d q[row + r][d] · K[j][d]` for a group of rows and the positions of some blocks of the chunk; `keys` tells where a block is,
+/// and one to ask for.
 #[inline(always)]
 unsafe fn score<V: Lanes, E: KvElement>(
     tile: &AttentionTile,
     row: usize,
     rows: usize,
     blocks: Range<usize>,
-    keys: impl Fn(usize) -> *const u8,
+    keys: impl Fn(usize) -> [*const u8; 2],
     scores: *mut f32,
 ) {
     // SAFETY: rows are below columns · group.
@@ -244,17 +256,22 @@ unsafe fn score<V: Lanes, E: KvElement>(
 #[inline(always)]
 unsafe fn score_blocks<V: Lanes, E: KvElement, const R: usize, const B: usize>(
     q: &[*const f32; R],
-    keys: [*const u8; B],
+    keys: [[*const u8; 2]; B],
     tile: &AttentionTile,
     scores: *mut f32,
 ) {
     // SAFETY: the caller's ranges.
     unsafe {
         let mut acc = [[V::splat(0.0); B]; R];
+        let dimension_bytes = tile.key_block_bytes / tile.key_dim;
         for d in 0..tile.key_dim {
             let mut k = [V::splat(0.0); B];
             for (b, k) in k.iter_mut().enumerate() {
-                *k = E::key::<V>(keys[b], d);
+                let [here, later] = keys[b];
+                *k = E::key::<V>(here, d);
+                if E::CODED {
+                    V::ask(later.wrapping_add(d * dimension_bytes));
+                }
             }
             for r in 0..R {
                 let x = V::splat(*q[r].add(d));
@@ -314,7 +331,7 @@ unsafe fn decoded_weigh<V: Lanes, E: KvElement>(tile: &AttentionTile, start: usi
     let cached = Values::cached(tile);
     let pages: [*mut u8; CHUNK / PAGE] = std::array::from_fn(|page| room.values.cast::<u8>().wrapping_add(page * PAGE * BYTES));
     // Pages are counted from position 0.
-    let decoded = Values { pages: pages.as_ptr().wrapping_sub(start / PAGE), offset: 0, bytes: BYTES };
+    let decoded = Values { pages: pages.as_ptr().wrapping_sub(start / PAGE), offset: 0, bytes: BYTES, vector_bytes: 0, end: 0 };
     let vectors = tile.value_stride / LANES;
     for d in (0..vectors).step_by(VECTORS) {
         let count = (vectors - d).min(VECTORS);
@@ -387,7 +404,12 @@ unsafe fn weigh_vectors<V: Lanes, E: KvElement, const R: usize, const N: usize>(
         while from < common.end {
             let to = (from / PAGE * PAGE + PAGE).min(common.end);
             let value = values.at(start + from);
+            let later = start + from + CHUNK;
+            let later = if later < values.end { values.at(later) } else { value }.wrapping_add(d * values.vector_bytes);
             for j in from..to {
+                if E::CODED {
+                    V::ask(later.wrapping_add((j - from) * values.bytes));
+                }
                 let mut v = [V::splat(0.0); N];
                 for (n, v) in v.iter_mut().enumerate() {
                     *v = E::value::<V>(value.add((j - from) * values.bytes), (d + n) * LANES);

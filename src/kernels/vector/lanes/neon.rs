@@ -1,6 +1,7 @@
 //! Sixteen lanes as four registers of 128 bits, for AArch64.
 
 use std::arch::aarch64::*;
+use std::arch::asm;
 
 use super::Lanes;
 
@@ -35,6 +36,11 @@ unsafe impl Lanes for Neon {
     // Four of 32 registers each.
     const REGISTERS: usize = 8;
 
+    #[inline(always)]
+    fn ask(at: *const u8) {
+        // SAFETY: a hint; no address is wrong.
+        unsafe { asm!("prfm pldl2keep, [{}]", in(reg) at, options(readonly, nostack, preserves_flags)) };
+    }
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
         let x = unsafe { vdupq_n_f32(x) };
