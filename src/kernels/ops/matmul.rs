@@ -51,7 +51,7 @@ pub(in crate::kernels) struct Matmul {
 }
 
 /// Bytes of weights per item, at most: long enough to amortise the claim and the beginning of the stream. With 2 threads Q4_K was read
-/// at 8 % more tokens a second than with 128 KiB, and 16 columns, which had 32 rows per item, are 1.4 times as fast.
+/// at 8 % more tokens a second than with 128 KiB, and 16 columns of it are 1.4 times as fast as with items of 32 rows.
 const ITEM_BYTES: usize = 512 << 10;
 /// And at least these, where a small matrix is shared out so that each thread has [`SHARES`] items.
 const LEAST_ITEM_BYTES: usize = 64 << 10;

@@ -17,6 +17,8 @@ pub(in crate::kernels::x86_64) trait Super {
     const OFFSET: i32;
     /// Whether scales and minima are per 32 elements, else per 16.
     const PER_32: bool;
+    /// Elements that share a scale.
+    const SUB_BLOCK_LEN: usize = if Self::PER_32 { 32 } else { 16 };
     /// Whether the type has minima.
     const MINS: bool;
     /// Bytes that hold w = scale · (q − OFFSET), or −w where `NEGATE`: one signed byte, or the low 7 bits and a signed rest.

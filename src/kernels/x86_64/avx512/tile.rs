@@ -109,7 +109,7 @@ unsafe fn totals<T: Super, const N: usize, const P: usize, const LEN: usize, con
     unsafe {
         let mut total = [[_mm512_setzero_si512(); P]; N];
         for i in 0..256 / LEN {
-            let j = i * LEN / sub_block_len::<T>();
+            let j = i * LEN / T::SUB_BLOCK_LEN;
             let mut sums = [[_mm512_setzero_si512(); P]; N];
             if T::OFFSET != 0 {
                 for c in 0..N {
@@ -134,11 +134,6 @@ unsafe fn totals<T: Super, const N: usize, const P: usize, const LEN: usize, con
         }
         total
     }
-}
-
-/// Elements that share a scale.
-const fn sub_block_len<T: Super>() -> usize {
-    if T::PER_32 { 32 } else { 16 }
 }
 
 /// Adds the products of the quants and activations `range` of super-block `b`.

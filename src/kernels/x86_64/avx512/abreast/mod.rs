@@ -77,8 +77,8 @@ pub(super) unsafe fn super_blocks<T: AbreastSuper>(job: &Job<'_>, scratch: &mut 
         let (whole, left) = split(job);
         let layout = &job.acts.kind.layout(job.k);
         for (first, count) in passes(job.acts.cols) {
-            let largest = short_sums::largest(&job.acts, layout, first..first + count, 0..job.k / 256);
-            let short = const { supers::short::<T>() } && largest <= short_sums::most::<T>(supers::sub_block_len::<T>());
+            let largest = || short_sums::largest(&job.acts, layout, first..first + count, 0..job.k / 256);
+            let short = const { supers::short::<T>() } && largest() <= short_sums::most::<T>(T::SUB_BLOCK_LEN);
             for_count!(
                 count,
                 N,

@@ -32,16 +32,11 @@ pub(super) type Packed = [__m512i; 12];
 
 /// 16 rows of an i32, for sub-blocks or pairs of them.
 #[repr(C, align(64))]
-struct Lanes<const LEN: usize>([[i32; ROWS]; LEN]);
-
-/// Elements that share a scale.
-pub(super) const fn sub_block_len<T: Super>() -> usize {
-    if T::PER_32 { 32 } else { 16 }
-}
+struct Dwords<const LEN: usize>([[i32; ROWS]; LEN]);
 
 /// Whether sums of sub-blocks fit 16 bits as a rule.
 pub(super) const fn short<T: Super>() -> bool {
-    matches!(short_sums::len::<T>(), Some(len) if len == sub_block_len::<T>())
+    matches!(short_sums::len::<T>(), Some(len) if len == T::SUB_BLOCK_LEN)
 }
 
 /// `N` columns from `first` on with all rows of the job, a multiple of 16. `SHORT` where the sums of sub-blocks fit 16 bits.
@@ -54,8 +49,8 @@ pub(super) unsafe fn products<T: AbreastSuper, const N: usize, const SHORT: bool
     let layout = job.acts.kind.layout(job.k);
     let lead = Lead::of(job);
     let subs = 4 * T::SUBS;
-    let mut scales = Lanes([[0; ROWS]; 16]);
-    let mut pairs = Lanes([[0; ROWS]; 8]);
+    let mut scales = Dwords([[0; ROWS]; 16]);
+    let mut pairs = Dwords([[0; ROWS]; 8]);
     // SAFETY: the columns hold the parts of their layout; rows and outputs exist.
     unsafe {
         let columns = Columns::<N>::new(job, first);
@@ -162,7 +157,7 @@ unsafe fn sub_block<T: AbreastSuper, const N: usize, const SUB: usize, const SHO
     quants: &Columns<N>,
     columns: &Columns<N>,
     offsets: usize,
-    scales: &Lanes<16>,
+    scales: &Dwords<16>,
 ) {
     // SAFETY: the columns hold the parts of their layout.
     unsafe {
